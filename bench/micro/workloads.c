@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+#include "workload.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+
+enum {
+    SMALL_MIN_BYTES = 16,
+    MIXED_MIN_BYTES = 64 * KIB,
+    MIXED_STRATA = 64,
+    GROW_FROM_BYTES = 64 * KIB,
+    RING_SLOTS = 16,
+    SPINS_BEFORE_YIELD = 100,
+};
+
+/* The compiler must believe that somebody reads the block, or it removes malloc and free together. */
+static inline void *seen(void *block)
+{
+    __asm__ volatile("" : "+r"(block) : : "memory");
+    return block;
+}
+
+static inline void *checked(void *block)
+{
+    if (!block)
+        fail("out of memory");
+    return seen(block);
+}
+
+static inline void *kept(const struct worker *worker, unsigned slot)
+{
+    return seen(worker->kept + slot * worker->kept_stride_bytes);
+}
+
+static inline void *take(const struct worker *worker, unsigned slot, size_t bytes)
+{
+    return worker->floor ? kept(worker, slot) : checked(malloc(bytes));
+}
+
+/* The floor clears its buffer, as any allocator must that recycles memory. */
+static inline void *take_zeroed(const struct worker *worker, unsigned slot, size_t bytes)
+{
+    return worker->floor ? memset(kept(worker, slot), 0, bytes) : checked(calloc(1, bytes));
+}
+
+static inline void *resize(const struct worker *worker, void *block, size_t bytes)
+{
+    return worker->floor ? seen(block) : checked(realloc(block, bytes));
+}
+
+static inline void give(const struct worker *worker, void *block)
+{
+    seen(block);
+    if (!worker->floor)
+        free(block);
+}
+
+static inline void touch(struct worker *worker, void *block, size_t from_byte, size_t to_byte)
+{
+    volatile char *bytes = block;
+    size_t page_bytes = worker->page_bytes;
+
+    for (size_t i = from_byte; i < to_byte; i += page_bytes)
+        bytes[i] = 1;
+    worker->pages_touched += (to_byte - from_byte + page_bytes - 1) / page_bytes;
+}
+
+/* splitmix64: every seed is a good seed. */
+static inline uint64_t next_random(struct worker *worker)
+{
+    uint64_t z = (worker->random += 0x9e3779b97f4a7c15U);
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+    return z ^ (z >> 31);
+}
+
+/* --- one buffer at a time ------------------------------------------------------------------ */
+
+static void run_pair(struct worker *worker, uint64_t ops)
+{
+    while (ops--)
+        give(worker, take(worker, 0, worker->size_bytes));
+}
+
+static void run_touch(struct worker *worker, uint64_t ops)
+{
+    while (ops--) {
+        void *block = take(worker, 0, worker->size_bytes);
+
+        touch(worker, block, 0, worker->size_bytes);
+        give(worker, block);
+    }
+}
+
+static void run_fill(struct worker *worker, uint64_t ops)
+{
+    while (ops--) {
+        void *block = take(worker, 0, worker->size_bytes);
+
+        memset(block, 1, worker->size_bytes);
+        worker->pages_touched += worker->size_bytes / worker->page_bytes;
+        give(worker, block);
+    }
+}
+
+static void run_calloc(struct worker *worker, uint64_t ops)
+{
+    while (ops--) {
+        void *block = take_zeroed(worker, 0, worker->size_bytes);
+
+        touch(worker, block, 0, worker->size_bytes);
+        give(worker, block);
+    }
+}
+
+static void run_load(struct worker *worker, uint64_t ops)
+{
+    while (ops--) {
+        char *block = take(worker, 0, worker->size_bytes);
+
+        for (size_t done = 0; done < worker->size_bytes;) {
+            ssize_t got = pread(worker->file, block + done, worker->size_bytes - done, (off_t)done);
+
+            if (got <= 0)
+                fail("cannot read the file");
+            done += (size_t)got;
+        }
+        worker->pages_touched += worker->size_bytes / worker->page_bytes;
+        give(worker, block);
+    }
+}
+
+/* --- many live buffers --------------------------------------------------------------------- */
+
+static void run_small(struct worker *worker, uint64_t ops)
+{
+    while (ops--) {
+        uint64_t random = next_random(worker);
+        unsigned slot = (unsigned)random % worker->workload->live_count;
+        size_t bytes = SMALL_MIN_BYTES + (random >> 32) % (worker->size_bytes - SMALL_MIN_BYTES + 1);
+        volatile char *block;
+
+        give(worker, worker->live[slot]);
+        worker->live[slot] = take(worker, slot, bytes);
+        block = worker->live[slot];
+        block[0] = 1;
+    }
+}
+
+/* Up, then down: one operation is one buffer taken, touched and, later, given back. */
+static void run_batch(struct worker *worker, uint64_t ops)
+{
+    unsigned count = worker->workload->live_count;
+
+    for (; ops >= count; ops -= count) {
+        for (unsigned i = 0; i < count; i++) {
+            worker->live[i] = take(worker, i, worker->size_bytes);
+            touch(worker, worker->live[i], 0, worker->size_bytes);
+        }
+        for (unsigned i = count; i-- > 0;)
+            give(worker, worker->live[i]);
+    }
+}
+
+static void shuffle(struct worker *worker, unsigned char stratum[MIXED_STRATA])
+{
+    for (unsigned i = 0; i < MIXED_STRATA; i++)
+        stratum[i] = (unsigned char)i;
+    for (unsigned i = MIXED_STRATA - 1; i > 0; i--) {
+        unsigned j = (unsigned)(next_random(worker) % (i + 1));
+        unsigned char moved = stratum[i];
+
+        stratum[i] = stratum[j];
+        stratum[j] = moved;
+    }
+}
+
+/*
+ * Random replacement among the live buffers. Sizes are log-uniform from MIXED_MIN_BYTES to size_bytes,
+ * drawn in rounds: each round takes one size from every 1/64 of the distribution, in random order. So
+ * every batch touches nearly the same number of pages and batches can be compared with each other.
+ */
+static void run_mixed(struct worker *worker, uint64_t ops)
+{
+    double doublings = log2((double)worker->size_bytes / MIXED_MIN_BYTES);
+    unsigned char stratum[MIXED_STRATA];
+
+    for (; ops >= MIXED_STRATA; ops -= MIXED_STRATA) {
+        shuffle(worker, stratum);
+        for (unsigned i = 0; i < MIXED_STRATA; i++) {
+            uint64_t random = next_random(worker);
+            unsigned slot = (unsigned)random % worker->workload->live_count;
+            double within = (double)(random >> 32) / 0x1p32;
+            double exponent = doublings * (stratum[i] + within) / MIXED_STRATA;
+            size_t bytes = (size_t)(MIXED_MIN_BYTES * exp2(exponent));
+
+            give(worker, worker->live[slot]);
+            worker->live[slot] = take(worker, slot, bytes);
+            touch(worker, worker->live[slot], 0, bytes);
+        }
+    }
+}
+
+/* --- growth -------------------------------------------------------------------------------- */
+
+static void grow(struct worker *worker, size_t (*next_size)(size_t))
+{
+    size_t bytes = GROW_FROM_BYTES;
+    void *block = take(worker, 0, bytes);
+
+    touch(worker, block, 0, bytes);
+    while (bytes < worker->size_bytes) {
+        size_t grown_bytes = next_size(bytes);
+
+        if (grown_bytes > worker->size_bytes)
+            grown_bytes = worker->size_bytes;
+        block = resize(worker, block, grown_bytes);
+        touch(worker, block, bytes, grown_bytes);
+        bytes = grown_bytes;
+    }
+    give(worker, block);
+}
+
+static size_t half_more(size_t bytes)
+{
+    return bytes + bytes / 2;
+}
+
+static size_t step_more(size_t bytes)
+{
+    return bytes + GROW_FROM_BYTES;
+}
+
+static void run_grow(struct worker *worker, uint64_t ops)
+{
+    while (ops--)
+        grow(worker, half_more);
+}
+
+static void run_grow_step(struct worker *worker, uint64_t ops)
+{
+    while (ops--)
+        grow(worker, step_more);
+}
+
+/* --- producer and consumer ----------------------------------------------------------------- */
+
+/* One producer, one consumer. The worker is the producer and is what is measured. */
+struct ring {
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t pushed;   /* written by the producer */
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t popped;   /* written by the consumer */
+    _Alignas(CACHE_LINE_BYTES) void *slots[RING_SLOTS];
+    struct worker *worker;
+    pthread_t consumer;
+};
+
+/* Waits until *counter differs from `value`; acquire: pairs with the other side's release. */
+static void wait_while(_Atomic uint64_t *counter, uint64_t value)
+{
+    for (unsigned spins = 0; atomic_load_explicit(counter, memory_order_acquire) == value; spins++)
+        if (spins >= SPINS_BEFORE_YIELD)
+            sched_yield();
+}
+
+static void push(struct ring *ring, void *block)
+{
+    uint64_t pushed = atomic_load_explicit(&ring->pushed, memory_order_relaxed);
+
+    wait_while(&ring->popped, pushed - RING_SLOTS);
+    ring->slots[pushed % RING_SLOTS] = block;
+    atomic_store_explicit(&ring->pushed, pushed + 1, memory_order_release);
+}
+
+static void *pop(struct ring *ring)
+{
+    uint64_t popped = atomic_load_explicit(&ring->popped, memory_order_relaxed);
+    void *block;
+
+    wait_while(&ring->pushed, popped);
+    block = ring->slots[popped % RING_SLOTS];
+    atomic_store_explicit(&ring->popped, popped + 1, memory_order_release);
+    return block;
+}
+
+static void *consume(void *argument)
+{
+    struct ring *ring = argument;
+
+    for (void *block; (block = pop(ring));)
+        give(ring->worker, block);
+    return NULL;
+}
+
+static void start_consumer(struct worker *worker)
+{
+    struct ring *ring = map_resident(sizeof(*ring));
+
+    ring->worker = worker;
+    worker->own = ring;
+    if (pthread_create(&ring->consumer, NULL, consume, ring))
+        fail("cannot start a thread");
+}
+
+static void stop_consumer(struct worker *worker)
+{
+    struct ring *ring = worker->own;
+
+    push(ring, NULL);
+    pthread_join(ring->consumer, NULL);
+}
+
+/* live_count kept buffers are enough for the floor: a full ring and one in each thread's hands. */
+static void run_prodcons(struct worker *worker, uint64_t ops)
+{
+    struct ring *ring = worker->own;
+
+    while (ops--) {
+        uint64_t pushed = atomic_load_explicit(&ring->pushed, memory_order_relaxed);
+        unsigned slot = (unsigned)(pushed % (RING_SLOTS + 2));
+        void *block = take(worker, slot, worker->size_bytes);
+
+        touch(worker, block, 0, worker->size_bytes);
+        push(ring, block);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+const struct workload workloads[] = {
+    {.name = "pair", .run = run_pair, .default_bytes = MIB,
+     .operation = "malloc and free, untouched"},
+    {.name = "touch", .run = run_touch, .default_bytes = MIB,
+     .operation = "malloc, write one byte of each page, free"},
+    {.name = "fill", .run = run_fill, .default_bytes = MIB,
+     .operation = "malloc, memset, free"},
+    {.name = "calloc", .run = run_calloc, .default_bytes = MIB,
+     .operation = "calloc, write one byte of each page, free (floor: memset and the writes)"},
+    {.name = "small", .run = run_small, .default_bytes = 1000, .min_bytes = SMALL_MIN_BYTES, .live_count = 256,
+     .operation = "replace one of 256 live blocks of 16 to --size bytes"},
+    {.name = "batch", .run = run_batch, .default_bytes = MIB, .live_count = 64, .ops_granule = 64,
+     .operation = "one of 64 buffers taken and touched one after another, then freed backwards"},
+    {.name = "mixed", .run = run_mixed, .default_bytes = 16 * MIB, .min_bytes = MIXED_MIN_BYTES,
+     .live_count = 32, .ops_granule = MIXED_STRATA,
+     .operation = "replace one of 32 live buffers (a thread) of log-uniform size 64K to --size, touch it"},
+    {.name = "grow", .run = run_grow, .default_bytes = 64 * MIB, .min_bytes = GROW_FROM_BYTES,
+     .operation = "realloc from 64K to --size by halves, touching what is new, free"},
+    {.name = "grow_step", .run = run_grow_step, .default_bytes = 16 * MIB, .min_bytes = GROW_FROM_BYTES,
+     .operation = "realloc from 64K to --size by steps of 64K, touching what is new, free"},
+    {.name = "prodcons", .run = run_prodcons, .default_bytes = MIB, .live_count = RING_SLOTS + 2,
+     .start = start_consumer, .stop = stop_consumer,
+     .operation = "malloc and touch in one thread, free in another; --threads counts pairs"},
+    {.name = "load", .run = run_load, .default_bytes = 64 * MIB, .reads_file = true,
+     .operation = "read a cached file of --size bytes into one block, free it"},
+    {.name = NULL},
+};

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""What bench/run measures: the cases of each suite, and the targets that --check holds bufpool to."""
+
+from dataclasses import dataclass
+
+from benchlib import FLOOR, OURS, PEERS, Verdict, size_bytes, size_text
+
+
+@dataclass(frozen=True)
+class Case:
+    workload: str
+    bytes: int
+    threads: int = 1
+    only: tuple = ()   # candidates, when not all
+
+    def __str__(self):
+        return f"{self.workload} {size_text(self.bytes)} x{self.threads}"
+
+    @property
+    def uneven(self):
+        """
+        Batches that differ by what the allocator or the scheduler did in them: a lucky one says nothing,
+        so the mean of the whole run stands for both the median and the best batch.
+        """
+        return self.workload in ("mixed", "prodcons") or (self.workload == "batch" and self.threads > 1)
+
+
+# The sizes each workload is run at: (quick, full).
+SIZES = {
+    "pair": ("1M", "64K 256K 1M 4M 16M 64M 256M 1G"),
+    "touch": ("64K 1M 64M", "64K 256K 1M 4M 16M 64M 256M"),
+    "fill": ("1M", "64K 1M 16M 64M"),
+    "calloc": ("1M", "64K 1M 16M 64M"),
+    "small": ("1000", "1000"),
+    "batch": ("1M", "64K 256K 1M 4M"),
+    "mixed": ("16M", "16M"),
+    "grow": ("64M", "64M 256M"),
+    "grow_step": ("16M", "16M"),
+    "prodcons": ("1M", "256K 1M 4M"),
+    "load": ("64M", "64M 256M 512M 550M"),
+}
+WORKLOADS = list(SIZES)
+
+# Peak RSS grows with the length of a random walk, so all walk equally far: this many operations a thread.
+# The time limit then only cuts off the slow, whose peak is so understated.
+OPS = {"mixed": 16384}
+OPS_SECONDS = 1.0
+
+
+def cases_of(workloads, sizes, threads, full):
+    return [Case(w, size_bytes(s), t) for w in workloads for s in sizes or SIZES[w][full].split() for t in threads]
+
+
+def suite(name):
+    if name == "full":
+        return cases_of(WORKLOADS, None, (1, 2, 4), True)
+    return cases_of(WORKLOADS, None, (1,), False) + cases_of(("batch", "mixed", "prodcons"), None, (2,), False)
+
+
+PAIR_SIZES = [size_bytes(s) for s in ("64K", "1M", "16M", "256M", "1G")]
+TOUCH_SIZES = [size_bytes(s) for s in ("64K", "256K", "1M", "16M", "64M", "256M")]
+MIB = 1 << 20
+CHECK_THREADS = (1, 2, 4)
+
+
+def check_cases():
+    yield from (Case("pair", b, 1, () if b == MIB else (OURS,)) for b in PAIR_SIZES)
+    yield Case("small", 1000, 1, (OURS, "glibc"))
+    yield from (Case("touch", b, t, (OURS, FLOOR)) for b in TOUCH_SIZES for t in CHECK_THREADS)
+    for workload, size in (("batch", MIB), ("mixed", 16 * MIB), ("prodcons", MIB)):
+        yield from (Case(workload, size, threads) for threads in CHECK_THREADS)
+    yield Case("load", 512 * MIB)
+
+
+def targets(summary):
+    """Verdicts from {(case text, candidate name): Summary}. What could not be measured gives none."""
+
+    def best_peer(case, field):
+        values = [getattr(summary[case, p], field) for p in PEERS if (case, p) in summary]
+        return min(values, default=None)
+
+    def against(target, limit, case, base):
+        ours = summary.get((case, OURS))
+        bases = [base(case, field) for field in ("median_ns", "best_ns")]
+        if ours and all(bases):
+            yield Verdict(f"{case}: {target}", limit, ours.median_ns / bases[0], ours.best_ns / bases[1])
+
+    def of(name):
+        return lambda case, field: getattr(summary[case, name], field) if (case, name) in summary else None
+
+    yield from against("time / best peer", 0.35, "pair 1M x1", best_peer)
+    pairs = [summary[c, OURS] for c in (str(Case("pair", b)) for b in PAIR_SIZES) if (c, OURS) in summary]
+    if pairs:
+        flat = [max(v) / min(v) for v in ([p.median_ns for p in pairs], [p.best_ns for p in pairs])]
+        yield Verdict("pair 64K..1G x1: largest / smallest time", 1.3, *flat)
+    yield from against("time / plain glibc", 1.05, "small 1000 x1", of("glibc"))
+    for case in (str(Case("touch", b, t)) for b in TOUCH_SIZES for t in CHECK_THREADS):
+        yield from against("time / floor", 1.05, case, of(FLOOR))
+        if (case, OURS) in summary:
+            faults = summary[case, OURS].faults_per_page
+            yield Verdict(f"{case}: faults per page", 0.01, faults, faults)
+    for workload, size in (("batch", "1M"), ("mixed", "16M"), ("prodcons", "1M")):
+        for threads in CHECK_THREADS:
+            case = f"{workload} {size} x{threads}"
+            yield from against("time / best peer", 1.0, case, best_peer)
+            if workload == "mixed" and {(case, OURS), (case, "glibc-tuned")} <= summary.keys():
+                rss = summary[case, OURS].rss_bytes / summary[case, "glibc-tuned"].rss_bytes
+                yield Verdict(f"{case}: peak RSS / tuned glibc", 1.4, rss, rss)
+    yield from against("time / floor", 1.1, "load 512M x1", of(FLOOR))
+    yield from against("time / best peer", 1.0, "load 512M x1", best_peer)

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Entry points of the C library: malloc and its family.
+ *
+ * Each one asks in this order: is the request or the block ours? does the hit path serve it? does the slow path?
+ * Whatever is left goes to the underlying allocator, which also reports failures: it knows how to set errno.
+ *
+ * Layer: P3.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "entry.h"
+#include "os.h"
+#include "process.h"
+
+BP_ALWAYS_INLINE bool is_small(size_t size)
+{
+    return size < bp_load_relaxed(&bp_threshold_bytes);
+}
+
+BP_ALWAYS_INLINE bool is_ours(const void *p)
+{
+    return bp_arena_contains(&bp_process_pool.arena, p);
+}
+
+/* A large request that the hit path did not serve; NULL when the pool cannot. */
+static void *pool_alloc_slow(size_t size, size_t align)
+{
+    struct bp_pool *pool = bp_process_pool_get();
+    return pool ? bp_pool_alloc_slow(pool, size, align) : NULL;
+}
+
+BP_COLD static void *malloc_slow(size_t size)
+{
+    void *p = pool_alloc_slow(size, 1);
+    return p ? p : bp_real.malloc(size);
+}
+
+BP_EXPORT void *malloc(size_t size)
+{
+    if (BP_LIKELY(is_small(size)))
+        return bp_real.malloc(size);
+    if (BP_LIKELY(size <= bp_process_pool.max_size_bytes)) {
+        void *p = bp_pool_alloc_fast(bp_tls[BP_PROCESS_POOL_ID], size);
+        if (BP_LIKELY(p != NULL))
+            return p;
+    }
+    return malloc_slow(size);
+}
+
+BP_COLD static void free_slow(void *p)
+{
+    bp_pool_free_slow(&bp_process_pool, p);
+}
+
+BP_EXPORT void free(void *p)
+{
+    size_t offset = bp_arena_offset(&bp_process_pool.arena, p);
+    if (BP_LIKELY(offset >= bp_load_relaxed(&bp_process_pool.arena.bytes))) {
+        bp_real.free(p);
+        return;
+    }
+    if (BP_UNLIKELY(!bp_pool_free_fast(&bp_process_pool, bp_tls[BP_PROCESS_POOL_ID], p, offset)))
+        free_slow(p);
+}
+
+BP_EXPORT void cfree(void *p)
+{
+    free(p);
+}
+
+BP_EXPORT void free_sized(void *p, size_t size)
+{
+    (void)size;
+    free(p);
+}
+
+BP_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
+{
+    (void)align;
+    (void)size;
+    free(p);
+}
+
+BP_EXPORT void *calloc(size_t count, size_t size)
+{
+    size_t bytes;
+    if (BP_LIKELY(!__builtin_mul_overflow(count, size, &bytes) && is_small(bytes)))
+        return bp_real.calloc(count, size);
+    if (!__builtin_mul_overflow(count, size, &bytes)) {
+        struct bp_pool *pool = bp_process_pool_get();
+        void *p = pool ? bp_pool_calloc(pool, bytes) : NULL;
+        if (p)
+            return p;
+    }
+    return bp_real.calloc(count, size);
+}
+
+/* A block of ours becomes smaller than what the pool serves: it leaves, or stays if there is no memory to leave to. */
+static void *move_out_small(void *p, size_t size)
+{
+    void *moved = bp_real.malloc(size);
+    if (!moved)
+        return bp_pool_realloc(&bp_process_pool, p, size);
+    memcpy(moved, p, bp_min(size, bp_pool_usable_bytes(&bp_process_pool, p)));
+    free(p);
+    return moved;
+}
+
+/* A block of ours that the pool cannot serve at its new size. */
+static void *move_out_large(void *p, size_t size)
+{
+    void *moved = bp_real.malloc(size);
+    if (moved) {
+        memcpy(moved, p, bp_min(size, bp_pool_usable_bytes(&bp_process_pool, p)));
+        free(p);
+    }
+    return moved;
+}
+
+/* A block of the underlying allocator becomes large. One that is large already stays where it is. */
+static void *move_in(void *p, size_t size)
+{
+    size_t usable = bp_real.malloc_usable_size(p);
+    if (is_small(usable)) {
+        void *moved = pool_alloc_slow(size, 1);
+        if (moved) {
+            memcpy(moved, p, bp_min(usable, size));
+            bp_real.free(p);
+            return moved;
+        }
+    }
+    return bp_real.realloc(p, size);
+}
+
+BP_EXPORT void *realloc(void *p, size_t size)
+{
+    if (!p)
+        return malloc(size);
+    if (BP_LIKELY(!is_ours(p)))
+        return BP_LIKELY(is_small(size)) ? bp_real.realloc(p, size) : move_in(p, size);
+    if (size == 0) {
+        free(p); /* as the C library does */
+        return NULL;
+    }
+    if (is_small(size))
+        return move_out_small(p, size);
+    void *moved = bp_pool_realloc(&bp_process_pool, p, size);
+    return moved ? moved : move_out_large(p, size);
+}
+
+BP_EXPORT void *reallocarray(void *p, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return realloc(p, bytes);
+}
+
+/* A large block with an alignment, or NULL when the pool cannot serve it. */
+static void *pool_alloc_aligned(size_t align, size_t size)
+{
+    if (is_small(size) || !bp_is_pow2(align))
+        return NULL;
+    return pool_alloc_slow(size, align);
+}
+
+BP_EXPORT int posix_memalign(void **ret_p, size_t align, size_t size)
+{
+    /* Alignments that POSIX refuses are refused by the underlying allocator. */
+    void *p = align % sizeof(void *) == 0 ? pool_alloc_aligned(align, size) : NULL;
+    if (!p)
+        return bp_real.posix_memalign(ret_p, align, size);
+    *ret_p = p;
+    return 0;
+}
+
+BP_EXPORT void *aligned_alloc(size_t align, size_t size)
+{
+    void *p = pool_alloc_aligned(align, size);
+    return p ? p : bp_real.aligned_alloc(align, size);
+}
+
+BP_EXPORT void *memalign(size_t align, size_t size)
+{
+    void *p = pool_alloc_aligned(align, size);
+    return p ? p : bp_real.memalign(align, size);
+}
+
+BP_EXPORT void *valloc(size_t size)
+{
+    return memalign((size_t)bp_os_page_bytes(), size);
+}
+
+BP_EXPORT void *pvalloc(size_t size)
+{
+    size_t page = bp_os_page_bytes();
+    size_t rounded;
+    if (__builtin_add_overflow(size, page - 1, &rounded)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return memalign(page, bp_max(bp_align_down(rounded, page), page));
+}
+
+BP_EXPORT size_t malloc_usable_size(void *p)
+{
+    return is_ours(p) ? bp_pool_usable_bytes(&bp_process_pool, p) : bp_real.malloc_usable_size(p);
+}
+
+/* --- control and statistics: the underlying allocator's, as a program that calls them knows it -------------------- */
+
+BP_EXPORT int malloc_trim(size_t pad)
+{
+    struct bp_pool *pool = bp_process_pool_peek();
+    bool released = pool && bp_pool_trim(pool) > 0;
+    int (*next)(size_t) = NULL;
+    BP_FIND(next, "malloc_trim");
+    return (next && next(pad)) || released;
+}
+
+BP_EXPORT int mallopt(int parameter, int value)
+{
+    int (*next)(int, int) = NULL;
+    BP_FIND(next, "mallopt");
+    return next ? next(parameter, value) : 0;
+}
+
+BP_EXPORT struct mallinfo mallinfo(void)
+{
+    struct mallinfo (*next)(void) = NULL;
+    BP_FIND(next, "mallinfo");
+    return next ? next() : (struct mallinfo){0};
+}
+
+BP_EXPORT struct mallinfo2 mallinfo2(void)
+{
+    struct mallinfo2 (*next)(void) = NULL;
+    BP_FIND(next, "mallinfo2");
+    return next ? next() : (struct mallinfo2){0};
+}
+
+BP_EXPORT int malloc_info(int options, FILE *stream)
+{
+    int (*next)(int, FILE *) = NULL;
+    BP_FIND(next, "malloc_info");
+    if (next)
+        return next(options, stream);
+    errno = EINVAL;
+    return -1;
+}
+
+BP_EXPORT void malloc_stats(void)
+{
+    void (*next)(void) = NULL;
+    BP_FIND(next, "malloc_stats");
+    if (next)
+        next();
+}

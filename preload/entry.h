@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_ENTRY_H
+#define BP_ENTRY_H
+/*
+ * Entry: what the files with exported functions share. Layer: P3.
+ */
+#include <string.h>
+
+#include "base.h"
+#include "real.h"
+
+/* Everything else is hidden; preload.map lists the same names. */
+#define BP_EXPORT __attribute__((visibility("default")))
+
+/* Sets a function pointer from a symbol; C has no cast between the two. */
+#define BP_FIND(function, name)                                                                                        \
+    do {                                                                                                               \
+        void *symbol = bp_real_find(name);                                                                             \
+        memcpy((void *)&(function), &symbol, sizeof symbol);                                                           \
+    } while (0)
+
+/* Declared by later C libraries only. */
+void cfree(void *p);
+void free_sized(void *p, size_t size);
+void free_aligned_sized(void *p, size_t align, size_t size);
+
+#endif

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Life: what happens when the process starts, forks and ends.
+ *
+ * Layer: P3.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "entry.h"
+#include "process.h"
+#include "report.h"
+
+/* Defined by programs that carry a sanitizer, which must see every allocation itself. */
+extern void __asan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved-identifier)
+extern void __hwasan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved-identifier)
+extern void __lsan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved-identifier)
+extern void __msan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved-identifier)
+extern void __tsan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved-identifier)
+
+static const char *mode = "off"; /* for the report */
+static _Atomic(pid_t) reporter;  /* the process that has not reported yet; 0 when there is nothing to do */
+static struct stat stderr_at_start;
+
+/* --- start ------------------------------------------------------------------------------------------------------ */
+
+static bool has_sanitizer(void)
+{
+    return __asan_init || __hwasan_init || __lsan_init || __msan_init || __tsan_init;
+}
+
+/* Valgrind's tools preload their own allocator beside us. */
+static bool has_valgrind(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+    return preload && strstr(preload, "vgpreload_");
+}
+
+/* Why requests are not to be served from the pool; NULL when they are. */
+static const char *reason_to_stay_out(const struct bp_options *options)
+{
+    const char *program = program_invocation_short_name;
+    if (options->mode == BP_MODE_OFF)
+        return "BUFPOOL_MODE";
+    if (has_sanitizer())
+        return "a sanitizer is in the program";
+    if (has_valgrind())
+        return "the program runs under valgrind";
+    if (options->only[0] != '\0' && !bp_options_match(options->only, program))
+        return "BUFPOOL_ONLY";
+    if (bp_options_match(options->skip, program))
+        return "BUFPOOL_SKIP";
+    return NULL;
+}
+
+static void before_fork(void)
+{
+    struct bp_pool *pool = bp_process_pool_peek();
+    if (pool)
+        bp_pool_prefork(pool);
+}
+
+static void after_fork_in_parent(void)
+{
+    struct bp_pool *pool = bp_process_pool_peek();
+    if (pool)
+        bp_pool_postfork_parent(pool);
+}
+
+static void after_fork_in_child(void)
+{
+    struct bp_pool *pool = bp_process_pool_peek();
+    if (pool)
+        bp_pool_postfork_child(pool);
+    if (bp_process_options.stats != BP_STATS_OFF)
+        bp_store_relaxed(&reporter, getpid());
+}
+
+static void report_at_quick_exit(void);
+
+__attribute__((constructor)) static void start(void)
+{
+    int saved_errno = errno;
+    struct bp_options *options = &bp_process_options;
+    bp_options_init(options);
+    if (getauxval(AT_SECURE)) /* the environment may be an attacker's */
+        return;
+    bp_options_read(options, environ);
+    if (options->help)
+        bp_options_help();
+    if (bp_real_is_second_choice())
+        bp_warn("BUFPOOL_UNDERLYING=jemalloc: it is not in this process and cannot be loaded later (static TLS); start "
+                "with LD_PRELOAD=\"libbufpool_preload.so libjemalloc.so.2\"; using next");
+
+    const char *reason = reason_to_stay_out(options);
+    if (options->stats != BP_STATS_OFF) {
+        if (fstat(STDERR_FILENO, &stderr_at_start) != 0)
+            stderr_at_start.st_mode = 0;
+        bp_store_relaxed(&reporter, getpid());
+        (void)at_quick_exit(report_at_quick_exit);
+    }
+    if (!reason) {
+        mode = "pool";
+        /* Registered as early as we can: handlers that were registered before ours see our locks free. */
+        (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+        bp_process_pool.max_size_bytes = options->max_size_bytes;
+        bp_store_relaxed(&bp_threshold_bytes, bp_pool_min_size_bytes(options));
+    } else if (options->verbose) {
+        bp_say("not active in %s: %s", program_invocation_short_name, reason);
+    }
+    errno = saved_errno;
+}
+
+/* --- end -------------------------------------------------------------------------------------------------------- */
+
+/* The path with %p, %e, %t and %% expanded. */
+static void expand_path(struct bp_text *path, const char *pattern)
+{
+    for (const char *c = pattern; *c != '\0'; c++) {
+        if (c[0] != '%' || c[1] == '\0') {
+            bp_text_add(path, "%c", *c);
+            continue;
+        }
+        switch (*++c) {
+        case 'p':
+            bp_text_add(path, "%d", (int)getpid());
+            break;
+        case 'e':
+            bp_text_add(path, "%s", program_invocation_short_name);
+            break;
+        case 't':
+            bp_text_add(path, "%zu", (size_t)time(NULL));
+            break;
+        case '%':
+            bp_text_add(path, "%%");
+            break;
+        default:
+            bp_text_add(path, "%%%c", *c);
+            break;
+        }
+    }
+}
+
+/* Standard error, if it still is what it was when the program started: not a file that got its number since. */
+static int open_stderr(void)
+{
+    struct stat now;
+    bool same = stderr_at_start.st_mode != 0 && fstat(STDERR_FILENO, &now) == 0 &&
+                now.st_dev == stderr_at_start.st_dev && now.st_ino == stderr_at_start.st_ino;
+    return same ? STDERR_FILENO : -1;
+}
+
+/* Reports are appended, in one write: several processes may share a file. */
+static int open_report(void)
+{
+    if (bp_process_options.stats_file[0] == '\0')
+        return open_stderr();
+    char path[2 * BP_TEXT_OPTION_BYTES];
+    struct bp_text text = {.data = path, .size = sizeof path};
+    expand_path(&text, bp_process_options.stats_file);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
+    if (fd < 0)
+        bp_warn("BUFPOOL_STATS_FILE=%s: cannot open (%s); no report written", path, strerrordesc_np(errno));
+    return fd;
+}
+
+/* Once a process. A child of vfork() shares our memory and is not us: the report stays with the parent. */
+static void report(void)
+{
+    pid_t pid = getpid();
+    pid_t expected = pid;
+    if (!atomic_compare_exchange_strong(&reporter, &expected, 0))
+        return;
+    int saved_errno = errno;
+    int fd = open_report();
+    if (fd >= 0) {
+        static char data[32 * 1024]; /* the stack of the thread that ends the program may be small */
+        static struct bp_stats_snapshot stats;
+        struct bp_text text = {.data = data, .size = sizeof data};
+        bp_report_snapshot(&bp_process_pool, &stats);
+        if (bp_process_options.stats == BP_STATS_JSON)
+            bp_report_json(&text, &stats, mode, program_invocation_short_name, pid);
+        else
+            bp_report_text(&text, &stats, mode, program_invocation_short_name, pid);
+        (void)bp_write_full(fd, text.data, text.length);
+        if (fd != STDERR_FILENO)
+            (void)close(fd);
+    }
+    errno = saved_errno;
+}
+
+__attribute__((destructor)) static void report_at_exit(void)
+{
+    report();
+}
+
+static void report_at_quick_exit(void)
+{
+    report();
+}
+
+BP_EXPORT void _exit(int status) // NOLINT(bugprone-reserved-identifier)
+{
+    report();
+    for (;;)
+        (void)syscall(SYS_exit_group, status);
+}
+
+BP_EXPORT void _Exit(int status) // NOLINT(bugprone-reserved-identifier)
+{
+    _exit(status);
+}

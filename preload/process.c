@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#include "process.h"
+
+#include <errno.h>
+
+#include "out.h"
+
+_Atomic(size_t) bp_threshold_bytes = SIZE_MAX;
+struct bp_pool bp_process_pool;
+struct bp_options bp_process_options;
+
+enum { ABSENT, IN_THE_MAKING, READY, FAILED };
+static _Atomic(int) state;
+
+struct bp_pool *bp_process_pool_peek(void)
+{
+    /* acquire: pairs with release in make_pool() */
+    return bp_load_acquire(&state) == READY ? &bp_process_pool : NULL;
+}
+
+/* By one thread. Others that come meanwhile, and calls from in here, are forwarded. */
+BP_COLD static struct bp_pool *make_pool(void)
+{
+    int expected = ABSENT;
+    if (!atomic_compare_exchange_strong(&state, &expected, IN_THE_MAKING))
+        return NULL;
+    int saved_errno = errno;
+    int error = bp_pool_init(&bp_process_pool, BP_PROCESS_POOL_ID, &bp_process_options);
+    if (error == 0) {
+        bp_store_release(&state, READY); /* pairs with acquire in bp_process_pool_peek() */
+        if (bp_process_options.verbose) {
+            char line[160];
+            struct bp_text text = {.data = line, .size = sizeof line};
+            bp_text_add(&text, "pool made: address space ");
+            bp_text_add_bytes(&text, bp_process_pool.arena.reservation_bytes);
+            bp_text_add(&text, ", %u CPUs, %u shards, %zu buffers a thread and class, at most ",
+                        bp_process_pool.cpu_count, bp_process_pool.shards.count, bp_process_pool.caches.buffers_max);
+            bp_text_add_bytes(&text, bp_process_pool.budget.cached_limit_bytes);
+            bp_text_add(&text, " cached");
+            bp_say("%s", line);
+        }
+    } else {
+        bp_store_relaxed(&bp_threshold_bytes, SIZE_MAX);
+        bp_store_release(&state, FAILED);
+        bp_warn("no address space for a pool (ulimit -v?): every request is forwarded");
+    }
+    errno = saved_errno;
+    return error == 0 ? &bp_process_pool : NULL;
+}
+
+struct bp_pool *bp_process_pool_get(void)
+{
+    struct bp_pool *pool = bp_process_pool_peek();
+    return BP_LIKELY(pool != NULL) ? pool : make_pool();
+}

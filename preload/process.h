@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_PROCESS_H
+#define BP_PROCESS_H
+/*
+ * Process: the one pool of the program and the threshold from which requests go to it.
+ *
+ * Layer: P2. May use real, boot and all of src/.
+ * Life:  the threshold starts above every size, so "not ready", "off" and "small" are one comparison. The constructor
+ *        lowers it once options are read; the first request above it makes the pool.
+ * Fork:  a child has the pool with its live blocks; its counts start at zero.
+ */
+#include "atomic.h"
+#include "pool.h"
+
+enum { BP_PROCESS_POOL_ID = 0 };
+
+/* Requests below it are forwarded. Relaxed: who reads an old value forwards, which is always right. */
+extern BP_HIDDEN _Atomic(size_t) bp_threshold_bytes;
+/* Zero until made, so that no pointer is taken for its own. */
+extern BP_HIDDEN struct bp_pool bp_process_pool;
+extern BP_HIDDEN struct bp_options bp_process_options;
+
+/* The pool, made now if this is the first use. NULL: not available, forward. */
+struct bp_pool *bp_process_pool_get(void);
+/* The pool if it was made already. */
+struct bp_pool *bp_process_pool_peek(void);
+
+#endif

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+#include "real.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "boot.h"
+#include "options.h"
+
+static void *first_malloc(size_t size);
+static void first_free(void *p);
+static void *first_calloc(size_t count, size_t size);
+static void *first_realloc(void *p, size_t size);
+static void *first_memalign(size_t align, size_t size);
+static void *first_aligned_alloc(size_t align, size_t size);
+static int first_posix_memalign(void **ret_p, size_t align, size_t size);
+static size_t first_usable_size(void *p);
+
+struct bp_real bp_real = {
+    .malloc = first_malloc,
+    .free = first_free,
+    .calloc = first_calloc,
+    .realloc = first_realloc,
+    .memalign = first_memalign,
+    .aligned_alloc = first_aligned_alloc,
+    .posix_memalign = first_posix_memalign,
+    .malloc_usable_size = first_usable_size,
+};
+
+/* The underlying allocator's own functions, where the table above holds one that looks out for boot's blocks. */
+static struct bp_real next;
+
+static void *underlying_handle; /* of the object that all entry points come from; RTLD_NEXT unless asked otherwise */
+static bool second_choice;
+
+void *bp_real_find(const char *name)
+{
+    return dlsym(underlying_handle ? underlying_handle : RTLD_NEXT, name);
+}
+
+/* A function pointer from dlsym(), stored without a cast that ISO C has no meaning for. */
+static void find_into(void *ret_function, const char *name)
+{
+    void *symbol = bp_real_find(name);
+    memcpy(ret_function, &symbol, sizeof symbol);
+}
+
+/* The handle of the loaded object that defines `name`, or NULL. */
+static void *handle_of_definer(const char *name)
+{
+    Dl_info info;
+    void *symbol = dlsym(RTLD_NEXT, name);
+    if (!symbol || !dladdr(symbol, &info))
+        return NULL;
+    return dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+}
+
+static void choose_object(void)
+{
+    static struct bp_options options;
+    if (!bp_options_peek(&options, environ, "UNDERLYING"))
+        return;
+    if (options.underlying == BP_UNDERLYING_LIBC)
+        underlying_handle = handle_of_definer("gnu_get_libc_version");
+    if (options.underlying == BP_UNDERLYING_JEMALLOC) {
+        underlying_handle = handle_of_definer("mallocx");
+        second_choice = !underlying_handle;
+    }
+}
+
+bool bp_real_is_second_choice(void)
+{
+    return second_choice;
+}
+
+/* --- blocks of boot, for as long as they live ------------------------------------------------------------------- */
+
+static void boot_aware_free(void *p)
+{
+    if (BP_LIKELY(!bp_boot_contains(p)))
+        next.free(p);
+}
+
+static void *boot_aware_realloc(void *p, size_t size)
+{
+    if (BP_LIKELY(!bp_boot_contains(p)))
+        return next.realloc(p, size);
+    void *moved = next.malloc(size);
+    if (moved)
+        memcpy(moved, p, bp_min(size, bp_boot_size_bytes(p)));
+    return moved;
+}
+
+static size_t boot_aware_usable_size(void *p)
+{
+    return bp_boot_contains(p) ? bp_boot_size_bytes(p) : next.malloc_usable_size(p);
+}
+
+/* --- the search --------------------------------------------------------------------------------------------------- */
+
+enum search { NOT_YET, RUNNING, DONE };
+static enum search search;
+
+/*
+ * Finds the underlying allocator. False while that cannot be done: the search is running (it called us), or the C
+ * library has not set up the environment yet, which says where to search.
+ */
+static bool find_underlying(void)
+{
+    if (search == DONE)
+        return true;
+    if (search == RUNNING || !environ)
+        return false;
+    search = RUNNING;
+    int saved_errno = errno;
+    choose_object();
+    find_into((void *)&next.malloc, "malloc");
+    find_into((void *)&next.free, "free");
+    find_into((void *)&next.calloc, "calloc");
+    find_into((void *)&next.realloc, "realloc");
+    find_into((void *)&next.memalign, "memalign");
+    find_into((void *)&next.aligned_alloc, "aligned_alloc");
+    find_into((void *)&next.posix_memalign, "posix_memalign");
+    find_into((void *)&next.malloc_usable_size, "malloc_usable_size");
+    errno = saved_errno;
+    search = DONE;
+
+    struct bp_real found = next;
+    if (bp_boot_used()) {
+        found.free = boot_aware_free;
+        found.realloc = boot_aware_realloc;
+        found.malloc_usable_size = boot_aware_usable_size;
+    }
+    bp_real = found;
+    return true;
+}
+
+static void *boot_or_enomem(size_t size, size_t align)
+{
+    void *p = bp_boot_alloc(size, align);
+    if (!p)
+        errno = ENOMEM;
+    return p;
+}
+
+static void *first_malloc(size_t size)
+{
+    return find_underlying() ? bp_real.malloc(size) : boot_or_enomem(size, 1);
+}
+
+static void first_free(void *p)
+{
+    if (p && find_underlying())
+        bp_real.free(p);
+}
+
+static void *first_calloc(size_t count, size_t size)
+{
+    if (find_underlying())
+        return bp_real.calloc(count, size);
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return boot_or_enomem(bytes, 1);
+}
+
+static void *first_realloc(void *p, size_t size)
+{
+    if (find_underlying())
+        return bp_real.realloc(p, size);
+    void *moved = boot_or_enomem(size, 1);
+    if (moved && p)
+        memcpy(moved, p, bp_min(size, bp_boot_size_bytes(p)));
+    return moved;
+}
+
+static void *first_memalign(size_t align, size_t size)
+{
+    return find_underlying() ? bp_real.memalign(align, size) : boot_or_enomem(size, align);
+}
+
+static void *first_aligned_alloc(size_t align, size_t size)
+{
+    return find_underlying() ? bp_real.aligned_alloc(align, size) : boot_or_enomem(size, align);
+}
+
+static int first_posix_memalign(void **ret_p, size_t align, size_t size)
+{
+    if (find_underlying())
+        return bp_real.posix_memalign(ret_p, align, size);
+    void *p = bp_boot_alloc(size, align);
+    if (!p)
+        return ENOMEM;
+    *ret_p = p;
+    return 0;
+}
+
+static size_t first_usable_size(void *p)
+{
+    return find_underlying() ? bp_real.malloc_usable_size(p) : bp_boot_contains(p) ? bp_boot_size_bytes(p) : 0;
+}
+
+/* --- C++ operators -------------------------------------------------------------------------------------------------- */
+
+/* The load address of the object that defines `symbol`. */
+static void *object_of(const void *symbol)
+{
+    Dl_info info;
+    return symbol && dladdr(symbol, &info) ? info.dli_fbase : NULL;
+}
+
+void *bp_real_find_operator(const char *name)
+{
+    void *symbol = dlsym(RTLD_NEXT, name);
+    if (!symbol)
+        return NULL;
+    void *object = object_of(symbol);
+    void *underlying_malloc;
+    memcpy((void *)&underlying_malloc, (const void *)&next.malloc, sizeof underlying_malloc);
+    bool is_plain = object == object_of(dlsym(RTLD_DEFAULT, "__cxa_throw")) || object == object_of(underlying_malloc) ||
+                    object == object_of(dlsym(RTLD_NEXT, "malloc"));
+    return is_plain ? NULL : symbol;
+}
+
+void *bp_real_find_in_cxx_library(const char *name)
+{
+    void *symbol = NULL;
+    void *thrower = dlsym(RTLD_DEFAULT, "__cxa_throw");
+    Dl_info info;
+    void *handle = thrower && dladdr(thrower, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD)
+                                                    : dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD);
+    if (handle) {
+        symbol = dlsym(handle, name);
+        (void)dlclose(handle);
+    }
+    return symbol;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_REAL_H
+#define BP_REAL_H
+/*
+ * Real: the underlying allocator, to which everything that the pool does not serve is forwarded.
+ *
+ * Why:     the program keeps the allocator that it would have had.
+ * Layer:   P1. May use boot and layers 0 and 1 of src/.
+ * Life:    every entry first points at a function that finds the underlying allocator and calls it; from then on at the
+ *          allocator's own function, so that a forwarded call costs one indirect jump. Calls made by the search itself,
+ *          or before the environment can be read, are served by boot.
+ * Threads: the first call comes from the loader or an early constructor, long before a second thread can exist.
+ */
+#include <malloc.h>
+#include <stdio.h>
+
+#include "base.h"
+
+struct bp_real {
+    void *(*malloc)(size_t);
+    void (*free)(void *);
+    void *(*calloc)(size_t, size_t);
+    void *(*realloc)(void *, size_t);
+    void *(*memalign)(size_t, size_t);
+    void *(*aligned_alloc)(size_t, size_t);
+    int (*posix_memalign)(void **, size_t, size_t);
+    size_t (*malloc_usable_size)(void *);
+};
+
+extern BP_HIDDEN struct bp_real bp_real;
+
+/*
+ * The definition of `name` that the program would use if we were not there, or NULL. Looked up at each call: for entry
+ * points that are called rarely.
+ */
+void *bp_real_find(const char *name);
+/*
+ * As bp_real_find() for a C++ operator, if it is more than a way to malloc and free: NULL when it comes from the C++
+ * library or from the underlying allocator itself.
+ */
+void *bp_real_find_operator(const char *name);
+/* The definition in the C++ library, wherever it was loaded: it knows how to fail. */
+void *bp_real_find_in_cxx_library(const char *name);
+/* True when BUFPOOL_UNDERLYING asks for jemalloc and it is not in the process. */
+bool bp_real_is_second_choice(void);
+
+#endif

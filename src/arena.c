@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+#include "arena.h"
+
+#include <errno.h>
+
+#include "os.h"
+
+/*
+ * How much address space: every class may at one time hold all memory, in slots of up to four times the request.
+ * 24 classes x 4 = 96 times the memory; rounded up. The program's own limit (ulimit -v) leaves less: a quarter of it.
+ */
+#define RESERVATION_PER_MEMORY ((size_t)128)
+#define RESERVATION_MIN_BYTES (16 * BP_MIB)
+#define RESERVATION_DEFAULT_BYTES (4 * BP_TIB)
+#define RESERVATION_MAX_BYTES (32 * BP_TIB)
+/* The owner table: enough units that small classes do not waste the reservation, few enough that it stays 32 KiB. */
+#define UNITS_COUNT ((size_t)4096)
+#define UNIT_MIN_BYTES (256 * BP_KIB)
+/* Address space is made accessible in steps of this size, to spare calls; a page that is never touched costs nothing. */
+#define COMMIT_STEP_BYTES (64 * BP_MIB)
+
+static size_t floor_pow2(size_t x)
+{
+    return (size_t)1 << (63 - __builtin_clzl(x | 1));
+}
+
+static size_t wanted_reservation_bytes(void)
+{
+    size_t left = bp_os_address_space_left_bytes();
+    if (left != SIZE_MAX)
+        return floor_pow2(left / 4);
+    size_t memory = bp_os_memory_bytes();
+    if (memory == 0 || memory > RESERVATION_MAX_BYTES / RESERVATION_PER_MEMORY)
+        return memory == 0 ? RESERVATION_DEFAULT_BYTES : RESERVATION_MAX_BYTES;
+    return bp_max(floor_pow2(memory * RESERVATION_PER_MEMORY), RESERVATION_DEFAULT_BYTES / 4);
+}
+
+int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget *budget)
+{
+    *arena = (struct bp_arena){.meta = meta, .budget = budget, .page_bytes = bp_os_page_bytes()};
+    bp_lock_init(&arena->lock, BP_RANK_ARENA);
+    arena->commit_is_charged = bp_os_commit_is_charged();
+
+    size_t bytes = wanted_reservation_bytes();
+    for (; bytes >= RESERVATION_MIN_BYTES; bytes /= 2) {
+        arena->reservation = bp_os.reserve(bytes);
+        if (arena->reservation)
+            break;
+    }
+    if (!arena->reservation)
+        return -ENOMEM;
+    arena->reservation_bytes = bytes;
+    bp_os_name(arena->reservation, bytes, "bufpool");
+
+    size_t unit_bytes = bp_max(bytes / UNITS_COUNT, UNIT_MIN_BYTES);
+    arena->unit_shift = (unsigned)bp_ceil_log2(unit_bytes);
+    uintptr_t start = bp_align_up((uintptr_t)arena->reservation, unit_bytes);
+    uintptr_t end = bp_align_down((uintptr_t)arena->reservation + bytes, unit_bytes);
+    arena->owners = bp_meta_alloc(meta, (end - start) / unit_bytes * sizeof arena->owners[0]);
+    if (!arena->owners) {
+        bp_arena_fini(arena);
+        return -ENOMEM;
+    }
+    bp_store_relaxed(&arena->base, start);
+    bp_store_release(&arena->bytes, end - start);
+    return 0;
+}
+
+void bp_arena_fini(struct bp_arena *arena)
+{
+    bp_store_relaxed(&arena->bytes, 0);
+    if (arena->reservation)
+        (void)bp_os.unmap(arena->reservation, arena->reservation_bytes);
+    arena->reservation = NULL;
+}
+
+/*
+ * A new span for the class: one unit, or as many as a slot needs. Aligned to the stride, so that a slot is aligned to
+ * its size; the units skipped for that are lost, which is address space only.
+ */
+static struct bp_span *add_span_locked(struct bp_arena *arena, size_t class_index)
+{
+    size_t unit_bytes = (size_t)1 << arena->unit_shift;
+    size_t stride_bytes = bp_class_stride_bytes(class_index);
+    size_t span_bytes = bp_max(unit_bytes, stride_bytes);
+    uintptr_t region = bp_load_relaxed(&arena->base);
+    uintptr_t start = bp_align_up(region + (arena->next_unit << arena->unit_shift), stride_bytes);
+    size_t end = start - region + span_bytes;
+    if (end > bp_load_relaxed(&arena->bytes))
+        return NULL;
+
+    struct bp_span *span = bp_meta_alloc(arena->meta, sizeof *span);
+    size_t slot_count = span_bytes / stride_bytes;
+    struct bp_slot *slots = bp_meta_alloc(arena->meta, slot_count * sizeof *slots);
+    if (!span || !slots)
+        return NULL;
+    *span = (struct bp_span){
+        .base = (char *)start, // NOLINT(performance-no-int-to-ptr)
+        .slots = slots,
+        .next = arena->spans,
+        .stride_shift = bp_class_stride_shift(class_index),
+        .class_index = class_index,
+        .slot_count = slot_count,
+    };
+    arena->spans = span;
+    arena->next_unit = end >> arena->unit_shift;
+    uintptr_t records = (uintptr_t)slots - (start >> span->stride_shift) * sizeof *slots;
+    for (size_t unit = (start - region) >> arena->unit_shift; unit < arena->next_unit; unit++) {
+        struct bp_owner *owner = &arena->owners[unit];
+        owner->stride_shift = (uint8_t)span->stride_shift;
+        owner->class_index = (uint8_t)class_index;
+        bp_store_release(&owner->records, records); /* pairs with acquire in bp_owner_records() */
+    }
+    return span;
+}
+
+/* Makes the first `bytes` of the span accessible, in larger steps than asked for. */
+static int commit_locked(const struct bp_arena *arena, struct bp_span *span, size_t bytes)
+{
+    if (arena->commit_is_charged || bytes <= span->committed_bytes)
+        return 0;
+    size_t span_bytes = span->slot_count << span->stride_shift;
+    size_t target = bp_min(bp_max(bytes, span->committed_bytes + COMMIT_STEP_BYTES), span_bytes);
+    int error = bp_os.commit(span->base + span->committed_bytes, target - span->committed_bytes);
+    if (error == 0)
+        span->committed_bytes = target;
+    return error;
+}
+
+static struct bp_slot *carve_locked(struct bp_arena *arena, size_t class_index)
+{
+    struct bp_span *span = arena->current[class_index];
+    if (!span || span->carved_count == span->slot_count) {
+        span = add_span_locked(arena, class_index);
+        if (!span)
+            return NULL;
+        arena->current[class_index] = span;
+    }
+    size_t number = span->carved_count;
+    if (commit_locked(arena, span, (number + 1) << span->stride_shift) != 0)
+        return NULL;
+    span->carved_count++;
+    struct bp_slot *slot = &span->slots[number];
+    slot->home = span->base + (number << span->stride_shift) + bp_colour_of(number + class_index);
+    slot->class_index = (uint8_t)class_index;
+    return slot;
+}
+
+struct bp_slot *bp_arena_take(struct bp_arena *arena, size_t class_index)
+{
+    (void)bp_lock_acquire(&arena->lock);
+    struct bp_slot *slot = arena->clean[class_index];
+    if (slot)
+        arena->clean[class_index] = slot->next;
+    else
+        slot = carve_locked(arena, class_index);
+    bp_lock_release(&arena->lock);
+    return slot;
+}
+
+void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot)
+{
+    BP_ASSERT(slot->live == NULL);
+    (void)bp_lock_acquire(&arena->lock);
+    slot->next = arena->clean[slot->class_index];
+    arena->clean[slot->class_index] = slot;
+    bp_lock_release(&arena->lock);
+}
+
+static void set_dirty(const struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes)
+{
+    size_t colour = (size_t)(slot->home - bp_slot_base(arena, slot));
+    slot->dirty_bytes = dirty_bytes;
+    slot->room_bytes = dirty_bytes > colour ? dirty_bytes - colour : 0;
+}
+
+int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes)
+{
+    BP_ASSERT(dirty_bytes % arena->page_bytes == 0);
+    BP_ASSERT(dirty_bytes <= bp_class_stride_bytes(slot->class_index));
+    if (dirty_bytes <= slot->dirty_bytes)
+        return 0;
+    size_t added = dirty_bytes - slot->dirty_bytes;
+    if (!bp_budget_charge_footprint(arena->budget, added))
+        return -EDQUOT;
+    if (arena->commit_is_charged) {
+        int error = bp_os.commit(bp_slot_base(arena, slot) + slot->dirty_bytes, added);
+        if (error != 0) {
+            bp_budget_return_footprint(arena->budget, added);
+            return error;
+        }
+    }
+    set_dirty(arena, slot, dirty_bytes);
+    return 0;
+}
+
+size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_bytes)
+{
+    if (slot->dirty_bytes <= keep_bytes)
+        return 0;
+    size_t purged = slot->dirty_bytes - keep_bytes;
+    if (bp_os.purge(bp_slot_base(arena, slot) + keep_bytes, purged) != 0)
+        return 0;
+    set_dirty(arena, slot, keep_bytes);
+    bp_budget_return_footprint(arena->budget, purged);
+    return purged;
+}

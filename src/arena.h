@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_ARENA_H
+#define BP_ARENA_H
+/*
+ * Arena: the address space of a pool, cut into spans, cut into slots.
+ *
+ * Why:       one reservation makes "is this pointer ours?" a subtraction and a compare, without a lock and without a
+ *            header in front of the program's bytes. Records of slots lie elsewhere, so a wild write cannot reach them
+ *            and a wrong free is seen.
+ * Layer:     3.
+ * Terms:     unit  - the piece of the reservation that one entry of the owner table covers
+ *            span  - a run of units given to one size class; cut into slots of one stride
+ *            slot  - room for one buffer; its record is a struct bp_slot
+ *            clean - a free slot whose pages were given back
+ * Owns:      slots that were never handed out, and clean ones. Every other slot belongs to a thread cache, a shard or
+ *            the program.
+ * Locking:   arena->lock (BP_RANK_ARENA) for spans and clean lists. Under it only the commit of address space.
+ * Invariant: bytes of a slot from dirty_bytes to its stride are zero and not resident.
+ * Failure:   NULL or a negative errno; nothing changed.
+ */
+#include "budget.h"
+#include "lock.h"
+#include "meta.h"
+#include "sizeclass.h"
+
+/* Who may touch which field follows from who owns the slot; see the table in src/README.md. */
+struct bp_slot {
+    _Alignas(BP_CACHELINE_BYTES) char *home; /* const: slot base + colour; what a request without alignment gets */
+    char *live;           /* the pointer that the program holds; NULL while free */
+    size_t size_bytes;    /* as requested, while live */
+    size_t dirty_bytes;   /* from the slot base, whole pages: what may be resident or not zero */
+    size_t room_bytes;    /* what of that lies behind home, or 0: how large a block it can hold as it is */
+    struct bp_slot *next; /* in the list that holds it while free */
+    uint8_t class_index;  /* const */
+};
+
+struct bp_span {
+    char *base;             /* const */
+    struct bp_slot *slots;  /* const: one record a slot */
+    struct bp_span *next;   /* lock: all spans of the arena */
+    unsigned stride_shift;  /* const */
+    size_t class_index;   /* const */
+    size_t slot_count;      /* const */
+    size_t carved_count;    /* lock: slots handed out at least once */
+    size_t committed_bytes; /* lock: from base */
+};
+
+/*
+ * What a free must know of the unit that its pointer lies in. One load leads from the address to the slot's record:
+ * record number (p >> stride_shift) - (span base >> stride_shift), with the second term and the table's address
+ * folded into one number.
+ */
+struct bp_owner {
+    _Atomic(uintptr_t) records; /* atomic: 0 while the unit is in no span; release: pairs with acquire in bp_owner_records() */
+    uint8_t stride_shift;       /* const once records is set */
+    uint8_t class_index;        /* const once records is set */
+    uint16_t node;              /* const once records is set: NUMA node whose memory the span holds */
+};
+
+struct bp_arena {
+    /* Read by every free. const once base is set; zero before, so that no pointer is ours. */
+    _Atomic(uintptr_t) base;
+    _Atomic(size_t) bytes;
+    unsigned unit_shift;
+    size_t page_bytes;
+    struct bp_owner *owners; /* one a unit */
+
+    struct bp_lock lock;
+    struct bp_meta *meta;                          /* const */
+    struct bp_budget *budget;                      /* const */
+    void *reservation;                             /* const: as mapped, before alignment */
+    size_t reservation_bytes;                      /* const */
+    bool commit_is_charged;                        /* const: commit page by page instead of span by span */
+    size_t next_unit;                              /* lock */
+    struct bp_span *current[BP_CLASS_COUNT];       /* lock: the span that fresh slots come from */
+    struct bp_slot *clean[BP_CLASS_COUNT];         /* lock */
+    struct bp_span *spans;                         /* lock */
+};
+
+/* Reserves address space. 0, or -ENOMEM when not even a small reservation could be had. */
+int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget *budget);
+/* Gives the address space back. */
+void bp_arena_fini(struct bp_arena *arena);
+
+/*
+ * Where `p` lies in the arena. Below arena->bytes for its own blocks and nothing else: the one test that every free of
+ * the program pays for.
+ */
+BP_ALWAYS_INLINE size_t bp_arena_offset(struct bp_arena *arena, const void *p)
+{
+    /* Relaxed: whoever got a block of ours from another thread synchronised with it to get it. */
+    return (uintptr_t)p - bp_load_relaxed(&arena->base);
+}
+
+BP_ALWAYS_INLINE bool bp_arena_contains(struct bp_arena *arena, const void *p)
+{
+    return bp_arena_offset(arena, p) < bp_load_relaxed(&arena->bytes);
+}
+
+/* The owner record of the unit at an offset within the arena. */
+BP_ALWAYS_INLINE struct bp_owner *bp_owner_at(struct bp_arena *arena, size_t offset)
+{
+    return &arena->owners[offset >> arena->unit_shift];
+}
+
+BP_ALWAYS_INLINE uintptr_t bp_owner_records(struct bp_owner *owner)
+{
+    return bp_load_acquire(&owner->records); /* pairs with release in add_span_locked() */
+}
+
+/*
+ * The record of the slot that `p` lies in, carved or not, given its owner's records; there are none (0) where no span
+ * is.
+ */
+BP_ALWAYS_INLINE struct bp_slot *bp_slot_of(uintptr_t records, const struct bp_owner *owner, const void *p)
+{
+    uintptr_t number = (uintptr_t)p >> owner->stride_shift;
+    return (struct bp_slot *)(records + number * sizeof(struct bp_slot)); // NOLINT(performance-no-int-to-ptr)
+}
+
+BP_ALWAYS_INLINE char *bp_slot_base(const struct bp_arena *arena, const struct bp_slot *slot)
+{
+    return slot->home - ((uintptr_t)slot->home & (arena->page_bytes - 1));
+}
+
+/* What dirty_bytes must be for the program to write `size_bytes` at `p` in this slot, up to the end of the page. */
+BP_ALWAYS_INLINE size_t bp_slot_extent(const struct bp_arena *arena, const struct bp_slot *slot, const char *p,
+                                       size_t size_bytes)
+{
+    return bp_align_up((size_t)(p - bp_slot_base(arena, slot)) + size_bytes, arena->page_bytes);
+}
+
+/* A slot without memory (dirty_bytes == 0), never used or clean. Extend it before use. */
+struct bp_slot *bp_arena_take(struct bp_arena *arena, size_t class_index);
+/* Takes back a slot whose memory was purged as far as the kernel let us. */
+void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot);
+/*
+ * Lets the slot's owner use it up to `dirty_bytes`, charging the difference.
+ * -EDQUOT when the footprint limit would be passed, -ENOMEM when the kernel gives no memory.
+ */
+int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes);
+/*
+ * Gives the slot's pages beyond `keep_bytes` (whole pages) back to the kernel and uncharges them. Returns the bytes given back.
+ * Where the kernel refuses (locked memory) the slot stays dirty and charged: its contents must be expected to survive.
+ */
+size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_bytes);
+
+#endif

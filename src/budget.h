@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_BUDGET_H
+#define BP_BUDGET_H
+/*
+ * Budget: the two byte counts of a pool that have hard limits.
+ *
+ * Why:       a pool that never shrinks is a leak. Both counts change on slow paths only: the fast path moves buffers
+ *            inside a thread's allowance, which was charged when it was granted.
+ * Layer:     2.
+ * Invariant: footprint_bytes == sum of dirty_bytes over all slots, live or free, and <= footprint_limit_bytes.
+ *            cached_bytes == bytes in shards + allowances of thread caches, and <= cached_limit_bytes.
+ *            So what is really free never passes cached_limit_bytes.
+ */
+#include "atomic.h"
+
+struct bp_budget {
+    size_t cached_limit_bytes;    /* const */
+    size_t footprint_limit_bytes; /* const; SIZE_MAX when there is none */
+    _Alignas(BP_CACHELINE_BYTES) _Atomic(size_t) cached_bytes;
+    _Atomic(size_t) peak_cached_bytes;
+    _Alignas(BP_CACHELINE_BYTES) _Atomic(size_t) footprint_bytes;
+    _Atomic(size_t) peak_footprint_bytes;
+    _Atomic(size_t) peak_live_bytes;
+};
+
+BP_ALWAYS_INLINE bool bp_budget_charge_cached(struct bp_budget *budget, size_t bytes)
+{
+    if (!bp_add_below_relaxed(&budget->cached_bytes, bytes, budget->cached_limit_bytes))
+        return false;
+    bp_raise_relaxed(&budget->peak_cached_bytes, bp_load_relaxed(&budget->cached_bytes));
+    return true;
+}
+
+BP_ALWAYS_INLINE void bp_budget_return_cached(struct bp_budget *budget, size_t bytes)
+{
+    bp_sub_relaxed(&budget->cached_bytes, bytes);
+}
+
+BP_ALWAYS_INLINE bool bp_budget_charge_footprint(struct bp_budget *budget, size_t bytes)
+{
+    if (!bp_add_below_relaxed(&budget->footprint_bytes, bytes, budget->footprint_limit_bytes))
+        return false;
+    bp_raise_relaxed(&budget->peak_footprint_bytes, bp_load_relaxed(&budget->footprint_bytes));
+    return true;
+}
+
+BP_ALWAYS_INLINE void bp_budget_return_footprint(struct bp_budget *budget, size_t bytes)
+{
+    bp_sub_relaxed(&budget->footprint_bytes, bytes);
+}
+
+#endif

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+#include "options.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "out.h"
+
+enum kind { SIZE, SHARE, COUNT, WORD, TEXT };
+
+struct row {
+    const char *name;
+    const char *accepted;
+    const char *shown;
+    const char *help;
+    size_t min;
+    size_t max;
+    size_t offset; /* of the field in struct bp_options */
+    enum kind kind;
+};
+
+static const struct row rows[] = {
+#define OPT(kind_, field, name_, fallback, min_, max_, accepted_, shown_, help_)                                       \
+    {.kind = kind_,                                                                                                    \
+     .name = name_,                                                                                                    \
+     .min = min_,                                                                                                      \
+     .max = max_,                                                                                                      \
+     .accepted = accepted_,                                                                                            \
+     .shown = shown_,                                                                                                  \
+     .help = help_,                                                                                                    \
+     .offset = offsetof(struct bp_options, field)},
+#include "options.def"
+#undef OPT
+};
+
+enum { ROWS_COUNT = sizeof rows / sizeof rows[0] };
+
+static const char prefix[] = "BUFPOOL_";
+
+void bp_options_init(struct bp_options *options)
+{
+    memset(options, 0, sizeof *options);
+#define BP_DEFAULT_SIZE(field, value) options->field = (value);
+#define BP_DEFAULT_SHARE(field, value) options->field = (value);
+#define BP_DEFAULT_COUNT(field, value) options->field = (value);
+#define BP_DEFAULT_WORD(field, value) options->field = (value);
+#define BP_DEFAULT_TEXT(field, value)
+#define OPT(kind, field, name, fallback, min, max, accepted, shown, help) BP_DEFAULT_##kind(field, fallback)
+#include "options.def"
+#undef OPT
+}
+
+/* Decimal digits; returns NULL when there are none or the number is absurd. */
+static const char *parse_number(const char *text, size_t *ret_number)
+{
+    size_t number = 0;
+    const char *digit = text;
+    for (; *digit >= '0' && *digit <= '9'; digit++) {
+        if (number > BP_PERCENT_FLAG / 16)
+            return NULL;
+        number = number * 10 + (size_t)(*digit - '0');
+    }
+    if (digit == text)
+        return NULL;
+    *ret_number = number;
+    return digit;
+}
+
+/* Shift of a unit letter, or -1. */
+static int unit_shift(char unit)
+{
+    switch (unit) {
+    case 'k':
+    case 'K':
+        return 10;
+    case 'm':
+    case 'M':
+        return 20;
+    case 'g':
+    case 'G':
+        return 30;
+    case 't':
+    case 'T':
+        return 40;
+    default:
+        return -1;
+    }
+}
+
+/* "64K", "1g", "4096"; a trailing B or iB is allowed. Returns NULL or what is wrong. */
+static const char *parse_size(const char *text, bool percent_allowed, size_t *ret_bytes)
+{
+    size_t number;
+    const char *rest = parse_number(text, &number);
+    if (!rest)
+        return "not a size";
+    if (percent_allowed && strcmp(rest, "%") == 0) {
+        if (number > 100)
+            return "out of range";
+        *ret_bytes = BP_PERCENT(number);
+        return NULL;
+    }
+    int shift = unit_shift(*rest);
+    if (shift > 0)
+        rest++;
+    if (*rest != '\0' && strcmp(rest, "B") != 0 && (shift <= 0 || strcmp(rest, "iB") != 0))
+        return "not a size";
+    if (shift > 0) {
+        if (number >= BP_PERCENT_FLAG >> shift)
+            return "out of range";
+        number <<= shift;
+    }
+    *ret_bytes = number;
+    return NULL;
+}
+
+/* Position of `text` among the words separated by |, or -1. */
+static int find_word(const char *words, const char *text)
+{
+    size_t length = strlen(text);
+    int position = 0;
+    for (const char *word = words; word; position++) {
+        const char *end = strchr(word, '|');
+        size_t word_length = end ? (size_t)(end - word) : strlen(word);
+        if (word_length == length && memcmp(word, text, length) == 0)
+            return position;
+        word = end ? end + 1 : NULL;
+    }
+    return -1;
+}
+
+/* Stores the value, or returns what is wrong with it. */
+static const char *parse_value(const struct row *row, const char *text, struct bp_options *options)
+{
+    char *field = (char *)options + row->offset;
+    size_t value = 0;
+    const char *wrong = NULL;
+    switch (row->kind) {
+    case SIZE:
+    case SHARE:
+        wrong = parse_size(text, row->kind == SHARE, &value);
+        if (!wrong && (value & BP_PERCENT_FLAG) == 0 && (value < row->min || value > row->max))
+            wrong = "out of range";
+        break;
+    case COUNT: {
+        const char *rest = parse_number(text, &value);
+        if (!rest || *rest != '\0')
+            wrong = "not a number";
+        else if (value < row->min || value > row->max)
+            wrong = "out of range";
+        break;
+    }
+    case WORD: {
+        int position = find_word(row->accepted, text);
+        if (position < 0)
+            wrong = "not a known word";
+        value = (size_t)position;
+        break;
+    }
+    case TEXT: {
+        size_t length = strlen(text);
+        if (length >= BP_TEXT_OPTION_BYTES)
+            return "too long";
+        memcpy(field, text, length + 1);
+        return NULL;
+    }
+    }
+    if (!wrong)
+        memcpy(field, &value, sizeof value);
+    return wrong;
+}
+
+/* The row whose whole name is `name`, of `length` bytes. */
+static const struct row *find_row(const char *name, size_t length)
+{
+    for (size_t i = 0; i < ROWS_COUNT; i++) {
+        if (strlen(rows[i].name) == length && memcmp(rows[i].name, name, length) == 0)
+            return &rows[i];
+    }
+    return NULL;
+}
+
+void bp_options_read(struct bp_options *options, char *const *environment)
+{
+    size_t prefix_length = sizeof prefix - 1;
+    for (; environment && *environment; environment++) {
+        const char *entry = *environment;
+        if (strncmp(entry, prefix, prefix_length) != 0)
+            continue;
+        const char *name = entry + prefix_length;
+        const char *equals = strchr(name, '=');
+        if (!equals)
+            continue;
+        const struct row *row = find_row(name, (size_t)(equals - name));
+        if (!row) {
+            char shown[64];
+            struct bp_text text = {.data = shown, .size = bp_min(sizeof shown, (size_t)(equals - entry) + 1)};
+            bp_text_add(&text, "%s", entry);
+            bp_warn("%s: unknown variable, ignored; BUFPOOL_HELP=1 lists the known ones", shown);
+            continue;
+        }
+        const char *wrong = parse_value(row, equals + 1, options);
+        if (wrong)
+            bp_warn("%s%s=%s: %s; accepted: %s; using %s", prefix, row->name, equals + 1, wrong, row->accepted,
+                    row->shown);
+    }
+    if (options->min_size_bytes > options->max_size_bytes) {
+        bp_warn("BUFPOOL_MIN_SIZE is above BUFPOOL_MAX_SIZE: no request is served from the pool");
+        options->mode = BP_MODE_OFF;
+    }
+}
+
+bool bp_options_peek(struct bp_options *options, char *const *environment, const char *name)
+{
+    size_t prefix_length = sizeof prefix - 1;
+    size_t length = strlen(name);
+    for (; environment && *environment; environment++) {
+        const char *entry = *environment;
+        if (strncmp(entry, prefix, prefix_length) == 0 && strncmp(entry + prefix_length, name, length) == 0 &&
+            entry[prefix_length + length] == '=')
+            return parse_value(find_row(name, length), entry + prefix_length + length + 1, options) == NULL;
+    }
+    return false;
+}
+
+void bp_options_help(void)
+{
+    bp_say("environment variables, what they accept and [default]:");
+    for (size_t i = 0; i < ROWS_COUNT; i++) {
+        bp_say("  %s%-18s %s [%s]", prefix, rows[i].name, rows[i].accepted, rows[i].shown);
+        bp_say("      %s", rows[i].help);
+    }
+}
+
+size_t bp_options_share_bytes(size_t value, size_t memory_bytes)
+{
+    if ((value & BP_PERCENT_FLAG) == 0)
+        return value;
+    size_t percent = value & ~BP_PERCENT_FLAG;
+    return memory_bytes / 100 * percent;
+}
+
+bool bp_options_match(const char *patterns, const char *name)
+{
+    while (*patterns != '\0') {
+        char pattern[256];
+        const char *end = strchr(patterns, ',');
+        size_t length = end ? (size_t)(end - patterns) : strlen(patterns);
+        if (length < sizeof pattern) {
+            memcpy(pattern, patterns, length);
+            pattern[length] = '\0';
+            if (fnmatch(pattern, name, 0) == 0)
+                return true;
+        }
+        patterns += length + (end != NULL);
+    }
+    return false;
+}

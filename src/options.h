@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_OPTIONS_H
+#define BP_OPTIONS_H
+/*
+ * Options: the table of options.def as one struct, read from an environment.
+ *
+ * Layer:  1.
+ * Errors: a value that is not accepted gets one warning and leaves the default; nothing here can fail.
+ * Why no getenv(): it may run before the C library is ready, and later programs overwrite their environment;
+ *         texts are therefore copied.
+ */
+#include "base.h"
+
+enum bp_mode { BP_MODE_POOL, BP_MODE_OFF };
+enum bp_underlying { BP_UNDERLYING_NEXT, BP_UNDERLYING_LIBC, BP_UNDERLYING_JEMALLOC };
+enum bp_stats { BP_STATS_OFF, BP_STATS_TEXT, BP_STATS_JSON };
+
+/* "Chosen from the machine when the pool is made". No option accepts this number. */
+#define BP_AUTO ((size_t)-1)
+/* A percentage of the memory this process may use, kept apart from byte counts by the top bits. */
+#define BP_PERCENT_FLAG ((size_t)1 << 62)
+#define BP_PERCENT(n) (BP_PERCENT_FLAG | (size_t)(n))
+
+enum { BP_TEXT_OPTION_BYTES = 1024 };
+
+struct bp_options {
+#define BP_FIELD_SIZE(field) size_t field;
+#define BP_FIELD_SHARE(field) size_t field;
+#define BP_FIELD_COUNT(field) size_t field;
+#define BP_FIELD_WORD(field) size_t field;
+#define BP_FIELD_TEXT(field) char field[BP_TEXT_OPTION_BYTES];
+#define OPT(kind, field, name, fallback, min, max, accepted, shown, help) BP_FIELD_##kind(field)
+#include "options.def"
+#undef OPT
+};
+
+/* All defaults. */
+void bp_options_init(struct bp_options *options);
+/* Applies every BUFPOOL_* entry of `environment` (NULL-terminated, may be NULL) and warns of what it refuses. */
+void bp_options_read(struct bp_options *options, char *const *environment);
+/*
+ * As bp_options_read() for one option, silently. For what must be known before the rest may be said.
+ * Returns false when it is not set or not accepted, leaving `options` alone.
+ */
+bool bp_options_peek(struct bp_options *options, char *const *environment, const char *name);
+/* Prints the table on standard error. */
+void bp_options_help(void);
+/* The byte count of a SHARE option, given the memory its percentages refer to. */
+size_t bp_options_share_bytes(size_t value, size_t memory_bytes);
+/* True when `name` matches one of the comma-separated patterns. */
+bool bp_options_match(const char *patterns, const char *name);
+
+#endif

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
+/* Turns the -1 of syscall() into a negative errno and puts errno back. */
+static long result_of(long result, int saved_errno)
+{
+    if (result != -1)
+        return result;
+    result = -(long)errno;
+    errno = saved_errno;
+    return result;
+}
+
+static void *map_anonymous(size_t bytes, int protection)
+{
+    int saved_errno = errno;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    long result = result_of(syscall(SYS_mmap, NULL, bytes, protection, flags, -1, 0L), saved_errno);
+    return result < 0 && result > -4096 ? NULL : (void *)result; // NOLINT(performance-no-int-to-ptr)
+}
+
+static void *os_reserve(size_t bytes)
+{
+    return map_anonymous(bytes, PROT_NONE);
+}
+
+static void *os_map(size_t bytes)
+{
+    return map_anonymous(bytes, PROT_READ | PROT_WRITE);
+}
+
+static int os_unmap(void *address, size_t bytes)
+{
+    int saved_errno = errno;
+    return (int)result_of(syscall(SYS_munmap, address, bytes), saved_errno);
+}
+
+static int os_commit(void *address, size_t bytes)
+{
+    int saved_errno = errno;
+    return (int)result_of(syscall(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE), saved_errno);
+}
+
+static int os_purge(void *address, size_t bytes)
+{
+    int saved_errno = errno;
+    return (int)result_of(syscall(SYS_madvise, address, bytes, MADV_DONTNEED), saved_errno);
+}
+
+static uint64_t os_now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+const struct bp_os_ops bp_os_default = {
+    .reserve = os_reserve,
+    .map = os_map,
+    .unmap = os_unmap,
+    .commit = os_commit,
+    .purge = os_purge,
+    .now_ns = os_now_ns,
+};
+
+struct bp_os_ops bp_os = {
+    .reserve = os_reserve,
+    .map = os_map,
+    .unmap = os_unmap,
+    .commit = os_commit,
+    .purge = os_purge,
+    .now_ns = os_now_ns,
+};
+
+size_t bp_os_page_bytes(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE); /* from the auxiliary vector: no system call */
+}
+
+unsigned bp_os_cpu_count(void)
+{
+    unsigned long mask[BP_CPUS_MAX / 64];
+    int saved_errno = errno;
+    long bytes = result_of(syscall(SYS_sched_getaffinity, 0, sizeof mask, mask), saved_errno);
+    unsigned count = 0;
+    for (long i = 0; i < bytes / (long)sizeof mask[0]; i++)
+        count += (unsigned)__builtin_popcountl(mask[i]);
+    return count > 0 ? count : 1;
+}
+
+int bp_os_read_file(const char *path, char *data, size_t size)
+{
+    int saved_errno = errno;
+    int fd = (int)result_of(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0), saved_errno);
+    if (fd < 0)
+        return fd;
+    size_t length = 0;
+    long got;
+    do {
+        got = result_of(syscall(SYS_read, fd, data + length, size - 1 - length), saved_errno);
+        if (got > 0)
+            length += (size_t)got;
+    } while (got == -EINTR || (got > 0 && length < size - 1));
+    (void)syscall(SYS_close, fd);
+    errno = saved_errno;
+    data[length] = '\0';
+    return got < 0 ? (int)got : (int)length;
+}
+
+/* The number that starts the file, or SIZE_MAX for "max", an absurd value or an unreadable file. */
+static size_t read_limit(const char *path)
+{
+    char data[32];
+    if (bp_os_read_file(path, data, sizeof data) <= 0 || data[0] < '0' || data[0] > '9')
+        return SIZE_MAX;
+    return strtoul(data, NULL, 10);
+}
+
+/*
+ * The tightest limit from `directory` (relative to `root`) up to the root. The path is cut in place.
+ */
+static size_t tightest_limit(const char *root, char *directory, const char *leaf)
+{
+    size_t limit = SIZE_MAX;
+    for (;;) {
+        char path[1024];
+        size_t root_length = strlen(root);
+        size_t directory_length = strlen(directory);
+        size_t leaf_length = strlen(leaf);
+        if (root_length + directory_length + leaf_length >= sizeof path)
+            return limit;
+        memcpy(path, root, root_length);
+        memcpy(path + root_length, directory, directory_length);
+        memcpy(path + root_length + directory_length, leaf, leaf_length + 1);
+        limit = bp_min(limit, read_limit(path));
+        char *slash = strrchr(directory, '/');
+        if (!slash)
+            return limit;
+        *slash = '\0';
+    }
+}
+
+/*
+ * Lines of /proc/self/cgroup are "id:controllers:path"; v2 has id 0 and no controllers. Inside a container the path
+ * may not exist under the mounted root: its parents up to the root are read as well.
+ */
+static size_t cgroup_limit_bytes(void)
+{
+    char lines[2048];
+    size_t limit = SIZE_MAX;
+    if (bp_os_read_file("/proc/self/cgroup", lines, sizeof lines) <= 0)
+        return limit;
+    char *next = NULL;
+    for (char *line = lines; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        char *controllers = strchr(line, ':');
+        char *path = controllers ? strchr(controllers + 1, ':') : NULL;
+        if (!path)
+            continue;
+        *path++ = '\0';
+        controllers++;
+        size_t length = strlen(path);
+        if (length > 0 && path[length - 1] == '/')
+            path[length - 1] = '\0';
+        if (*controllers == '\0')
+            limit = bp_min(limit, tightest_limit("/sys/fs/cgroup", path, "/memory.max"));
+        else if (strstr(controllers, "memory"))
+            limit = bp_min(limit, tightest_limit("/sys/fs/cgroup/memory", path, "/memory.limit_in_bytes"));
+    }
+    return limit;
+}
+
+size_t bp_os_memory_bytes(void)
+{
+    struct sysinfo info;
+    size_t ram = 0;
+    int saved_errno = errno;
+    if (result_of(syscall(SYS_sysinfo, &info), saved_errno) == 0)
+        ram = (size_t)info.totalram * info.mem_unit;
+    size_t limit = cgroup_limit_bytes();
+    return limit < ram || ram == 0 ? (limit == SIZE_MAX ? 0 : limit) : ram;
+}
+
+static bool read_rlimit(int resource, struct rlimit *ret_limit)
+{
+    int saved_errno = errno;
+    return result_of(syscall(SYS_prlimit64, 0, resource, NULL, ret_limit), saved_errno) == 0;
+}
+
+size_t bp_os_address_space_left_bytes(void)
+{
+    struct rlimit limit;
+    if (!read_rlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    char statm[128];
+    size_t used_pages = 0;
+    if (bp_os_read_file("/proc/self/statm", statm, sizeof statm) > 0)
+        used_pages = strtoul(statm, NULL, 10);
+    size_t used_bytes = used_pages * bp_os_page_bytes();
+    return limit.rlim_cur > used_bytes ? (size_t)limit.rlim_cur - used_bytes : 0;
+}
+
+bool bp_os_commit_is_charged(void)
+{
+    char mode[8];
+    if (bp_os_read_file("/proc/sys/vm/overcommit_memory", mode, sizeof mode) > 0 && mode[0] == '2')
+        return true;
+    struct rlimit limit;
+    return read_rlimit(RLIMIT_DATA, &limit) && limit.rlim_cur != RLIM_INFINITY;
+}
+
+void bp_os_name(void *address, size_t bytes, const char *name)
+{
+    int saved_errno = errno;
+    (void)result_of(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, bytes, name), saved_errno);
+}

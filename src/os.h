@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_OS_H
+#define BP_OS_H
+/*
+ * OS: every call of the kernel that the pool makes, behind one table.
+ *
+ * Why:     tests replace an entry to inject a failure or their own time; the rest of the code never meets errno.
+ * Layer:   0.
+ * Calls:   raw system calls, so that a program or tool that interposes mmap or madvise does not see the pool's.
+ * Errors:  0 or a negative errno; pointers are NULL on failure. errno itself is preserved.
+ */
+#include "base.h"
+
+struct bp_os_ops {
+    /* Inaccessible address space that is charged to nobody. */
+    void *(*reserve)(size_t bytes);
+    /* Readable, writable, zeroed memory for the pool's own metadata; pages cost nothing until touched. */
+    void *(*map)(size_t bytes);
+    int (*unmap)(void *address, size_t bytes);
+    /* Makes reserved pages readable and writable. */
+    int (*commit)(void *address, size_t bytes);
+    /* Gives the pages back at once; the next touch reads zero. */
+    int (*purge)(void *address, size_t bytes);
+    uint64_t (*now_ns)(void);
+};
+
+/* Written by tests only, before the pool under test is made. */
+extern struct bp_os_ops bp_os;
+extern const struct bp_os_ops bp_os_default;
+
+/* The kernel's page size in bytes, a power of two. */
+size_t bp_os_page_bytes(void);
+/* CPUs that this process may run on, at least 1. */
+unsigned bp_os_cpu_count(void);
+/* The smaller of the machine's memory and the memory limit of the process's cgroup (v1 or v2). 0 when unknown. */
+size_t bp_os_memory_bytes(void);
+/* Address space that RLIMIT_AS leaves to this process; SIZE_MAX when unlimited. */
+size_t bp_os_address_space_left_bytes(void);
+/*
+ * True when writable pages are charged as they are committed, touched or not (vm.overcommit_memory=2 or RLIMIT_DATA):
+ * the pool then commits only what was asked for.
+ */
+bool bp_os_commit_is_charged(void);
+/* Shows `name` beside the range in /proc/PID/maps, where the kernel can. */
+void bp_os_name(void *address, size_t bytes, const char *name);
+/* Reads at most size - 1 bytes and terminates them. Returns the count or a negative errno. */
+int bp_os_read_file(const char *path, char *data, size_t size);
+
+#endif

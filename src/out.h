@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_OUT_H
+#define BP_OUT_H
+/*
+ * Output without allocation: a bounded text buffer, one write(2) a message, never to standard output.
+ *
+ * Why:     stdio allocates, locks and can be re-entered from inside malloc.
+ * Layer:   0.
+ * Locking: none. A message is formatted on the caller's stack.
+ * Errors:  a write that fails is dropped. errno is preserved by every function here.
+ */
+#include <stdarg.h>
+
+#include "base.h"
+
+/* A text buffer that truncates instead of overflowing; `length` never passes `size - 1`. */
+struct bp_text {
+    char *data;
+    size_t size;
+    size_t length;
+};
+
+/*
+ * Supported conversions: %s %c %d %u %zu %lu %lx %p %% and the widths and left-justification of %s, %u, %zu and %lu
+ * (as in %8zu, %-10s). No floating point: callers scale to integers.
+ */
+void bp_text_add(struct bp_text *text, const char *format, ...) BP_PRINTF(2, 3);
+/* Appends a byte count in the largest unit that divides it or keeps three digits, such as 64K or 1.5G. */
+void bp_text_add_bytes(struct bp_text *text, size_t bytes);
+/* Appends a JSON string literal with the escapes it needs. */
+void bp_text_add_json(struct bp_text *text, const char *string);
+
+/* Writes all of it, retrying after EINTR and short writes. Returns false once a write fails. */
+bool bp_write_full(int fd, const char *data, size_t size);
+
+/* One line "bufpool: ..." on standard error. After 16 of them a last line says that the rest is dropped. */
+void bp_warn(const char *format, ...) BP_PRINTF(1, 2);
+/* As bp_warn(), without the limit. For what the user asked to see. */
+void bp_say(const char *format, ...) BP_PRINTF(1, 2);
+/* One line, then abort(). For damage that makes going on worse than stopping. */
+BP_COLD BP_NORETURN void bp_fatal(const char *format, ...) BP_PRINTF(1, 2);
+
+#endif

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "os.h"
+#include "out.h"
+
+enum {
+    SHARDS_MIN = 4,
+    THREAD_BUFFERS_MIN = 2,
+    THREAD_BUFFERS_MAX = 8,
+    /* A block that had to move because it grew gets room to grow so many doublings more in place. */
+    GROWTH_CLASSES = 2,
+    /* A realloc that leaves at least this much unused, and more than is used, gives the tail back. */
+    TRIM_MIN_BYTES = 256 * 1024,
+};
+
+size_t bp_pool_min_size_bytes(const struct bp_options *options)
+{
+    return bp_max(options->min_size_bytes, bp_os_page_bytes());
+}
+
+static unsigned ceil_pow2(unsigned x)
+{
+    return x <= 1 ? 1 : 1u << (32 - __builtin_clz(x - 1));
+}
+
+int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *options)
+{
+    pool->cpu_count = bp_os_cpu_count();
+    pool->memory_bytes = bp_os_memory_bytes();
+    pool->min_size_bytes = bp_pool_min_size_bytes(options);
+    pool->max_size_bytes = options->max_size_bytes;
+    pool->budget = (struct bp_budget){
+        .cached_limit_bytes = bp_options_share_bytes(options->cache_bytes, pool->memory_bytes),
+        .footprint_limit_bytes = bp_options_share_bytes(options->max_bytes, pool->memory_bytes),
+    };
+    if (pool->budget.footprint_limit_bytes == 0)
+        pool->budget.footprint_limit_bytes = SIZE_MAX;
+
+    size_t shard_count = options->shard_count;
+    if (shard_count == BP_AUTO)
+        shard_count = bp_max(pool->cpu_count, SHARDS_MIN);
+    shard_count = bp_min(ceil_pow2((unsigned)shard_count), BP_SHARDS_MAX);
+    size_t buffers = options->thread_cache_buffers;
+    if (buffers == BP_AUTO)
+        buffers = bp_min(bp_max(pool->cpu_count, THREAD_BUFFERS_MIN), THREAD_BUFFERS_MAX);
+
+    bp_meta_init(&pool->meta);
+    int error = bp_arena_init(&pool->arena, &pool->meta, &pool->budget);
+    if (error == 0)
+        error = bp_shards_init(&pool->shards, (unsigned)shard_count, options->shard_buffers, &pool->arena,
+                               &pool->budget, &pool->meta);
+    if (error == 0) {
+        size_t bytes = bp_options_share_bytes(options->thread_cache_bytes, pool->memory_bytes);
+        /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
+        (void)bp_tcaches_init(&pool->caches, id, buffers, bytes, &pool->shards, &pool->meta);
+        return 0;
+    }
+    bp_arena_fini(&pool->arena);
+    bp_meta_fini(&pool->meta);
+    return error;
+}
+
+void bp_pool_fini(struct bp_pool *pool)
+{
+    bp_tcaches_fini(&pool->caches);
+    bp_arena_fini(&pool->arena);
+    bp_meta_fini(&pool->meta);
+}
+
+/* Live memory seen from a slow operation; what other threads have cached counts as cached up to their allowance. */
+static void note_peak(struct bp_pool *pool, const struct bp_tcache *cache)
+{
+    size_t idle_allowance = cache->allowance_bytes - bp_load_relaxed(&cache->cached_bytes);
+    size_t footprint = bp_load_relaxed(&pool->budget.footprint_bytes);
+    size_t cached = bp_load_relaxed(&pool->budget.cached_bytes);
+    if (footprint + idle_allowance > cached)
+        bp_raise_relaxed(&pool->budget.peak_live_bytes, footprint + idle_allowance - cached);
+}
+
+/* Where a slot came from. */
+enum source { THREAD_CACHE, SHARD, STOLEN, FRESH };
+
+/* A free buffer that another request left warm, from this class or, to spare memory, from the next larger one. */
+static struct bp_slot *take_recycled(struct bp_tcache *cache, size_t class_index, size_t dirty_bytes,
+                                     enum source *ret_source)
+{
+    size_t last = bp_min(class_index + 1, BP_CLASS_COUNT - 1);
+    for (size_t from = class_index; from <= last; from++) {
+        bool stolen = false;
+        *ret_source = THREAD_CACHE;
+        struct bp_slot *slot = bp_tcache_take(cache, from, dirty_bytes);
+        if (!slot) {
+            slot = bp_tcache_refill(cache, from, dirty_bytes, &stolen);
+            *ret_source = stolen ? STOLEN : SHARD;
+        }
+        if (slot) {
+            bp_count(&cache->counters, BP_COUNT_borrowed, from - class_index);
+            return slot;
+        }
+    }
+    return NULL;
+}
+
+/* A free slot of the class; memory of others is given back when the kernel has no more. */
+static struct bp_slot *take_fresh(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index)
+{
+    struct bp_slot *slot = bp_arena_take(&pool->arena, class_index);
+    if (!slot && bp_shards_purge(&pool->shards, SIZE_MAX, &cache->counters) > 0)
+        slot = bp_arena_take(&pool->arena, class_index);
+    return slot;
+}
+
+/* As bp_arena_extend(), after making room once. */
+static int extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes)
+{
+    int error = bp_arena_extend(&pool->arena, slot, dirty_bytes);
+    if (error == 0)
+        return 0;
+    size_t wanted = error == -EDQUOT ? dirty_bytes - slot->dirty_bytes : SIZE_MAX;
+    if (bp_shards_purge(&pool->shards, wanted, &cache->counters) == 0) {
+        bp_tcache_flush(cache);
+        if (bp_shards_purge(&pool->shards, wanted, &cache->counters) == 0)
+            return error;
+    }
+    return bp_arena_extend(&pool->arena, slot, dirty_bytes);
+}
+
+static bool serves(const struct bp_pool *pool, size_t size_bytes, size_t align_bytes)
+{
+    return size_bytes <= pool->max_size_bytes && align_bytes <= BP_ALIGN_MAX_BYTES;
+}
+
+static void count_request(struct bp_tcache *cache, size_t class_index, enum source source, size_t size_bytes)
+{
+    _Atomic(size_t) *counts[] = {
+        [THREAD_CACHE] = &cache->bins[class_index].hits,
+        [SHARD] = &cache->misses[class_index].shard_hits,
+        [STOLEN] = &cache->misses[class_index].stolen,
+        [FRESH] = &cache->misses[class_index].fresh,
+    };
+    bp_owner_add(counts[source], 1u);
+    if (source != FRESH)
+        bp_owner_add(&cache->bins[class_index].hit_bytes, size_bytes);
+}
+
+/*
+ * A slot made ready for the request, and how many of its first bytes may be other than zero. Counts the request under
+ * its source, or under the reason why it must be forwarded.
+ */
+static struct bp_slot *take(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t size_bytes,
+                            size_t align_bytes, size_t *ret_dirty_bytes)
+{
+    /* What the request needs at most: the colour is not known before the slot is. */
+    size_t dirty_bytes = bp_align_up(size_bytes + BP_COLOUR_BYTES - BP_COLOUR_STEP_BYTES, pool->arena.page_bytes);
+    enum source source;
+    struct bp_slot *slot = take_recycled(cache, class_index, dirty_bytes, &source);
+    if (!slot) {
+        source = FRESH;
+        slot = take_fresh(pool, cache, class_index);
+    }
+    if (!slot) {
+        bp_count(&cache->counters, BP_COUNT_no_memory, 1);
+        return NULL;
+    }
+
+    /* Slots start at a multiple of the alignment; the part of the colour that would spoil it is left out. */
+    char *p = slot->home - ((uintptr_t)slot->home & (BP_COLOUR_BYTES - 1) & (align_bytes - 1));
+    size_t before_bytes = slot->dirty_bytes;
+    int error = extend(pool, cache, slot, bp_slot_extent(&pool->arena, slot, p, size_bytes));
+    if (error != 0) {
+        bp_count(&cache->counters, error == -EDQUOT ? BP_COUNT_over_budget : BP_COUNT_no_memory, 1);
+        if (source == FRESH)
+            bp_arena_put(&pool->arena, slot);
+        else
+            bp_tcache_give(cache, slot);
+        return NULL;
+    }
+    slot->live = p;
+    slot->size_bytes = size_bytes;
+    size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
+    *ret_dirty_bytes = before_bytes > offset ? bp_min(before_bytes - offset, size_bytes) : 0;
+
+    count_request(cache, class_index, source, size_bytes);
+    if (source != FRESH)
+        bp_count(&cache->counters, BP_COUNT_grown_bytes, slot->dirty_bytes - before_bytes);
+    note_peak(pool, cache);
+    return slot;
+}
+
+static void *allocate(struct bp_pool *pool, size_t class_index, size_t size_bytes, size_t align_bytes, bool zero)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    size_t dirty_bytes = 0;
+    struct bp_slot *slot = take(pool, cache, class_index, size_bytes, align_bytes, &dirty_bytes);
+    if (slot && zero) {
+        bp_count(&cache->counters, BP_COUNT_calloc_bytes_zeroed, dirty_bytes);
+        bp_count(&cache->counters, BP_COUNT_calloc_bytes_not_zeroed, size_bytes - dirty_bytes);
+    }
+    void *p = slot ? slot->live : NULL;
+    bp_tcache_leave(cache);
+    if (p && zero)
+        memset(p, 0, dirty_bytes);
+    return p;
+}
+
+static void *refuse(struct bp_pool *pool)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    bp_count(&cache->counters, BP_COUNT_oversize, 1);
+    bp_tcache_leave(cache);
+    return NULL;
+}
+
+void *bp_pool_alloc_slow(struct bp_pool *pool, size_t size_bytes, size_t align_bytes)
+{
+    if (!serves(pool, size_bytes, align_bytes))
+        return refuse(pool);
+    return allocate(pool, bp_class_of_aligned(size_bytes, align_bytes), size_bytes, align_bytes, false);
+}
+
+void *bp_pool_calloc(struct bp_pool *pool, size_t size_bytes)
+{
+    if (!serves(pool, size_bytes, 1))
+        return refuse(pool);
+    return allocate(pool, bp_class_of(size_bytes), size_bytes, 1, true);
+}
+
+/* The record of a live block. A pointer that is not one has been freed already or never was handed out. */
+static struct bp_slot *live_slot(struct bp_pool *pool, const void *p, const char *what)
+{
+    struct bp_owner *owner = bp_owner_at(&pool->arena, bp_arena_offset(&pool->arena, p));
+    uintptr_t records = bp_owner_records(owner);
+    struct bp_slot *slot = records != 0 ? bp_slot_of(records, owner, p) : NULL;
+    if (BP_LIKELY(slot && slot->live == p))
+        return slot;
+    const char *why = !slot || !slot->home ? "no block was ever there"
+                      : slot->live         ? "inside a block, not at its start"
+                                           : "a block that is free";
+    bp_fatal("%s(%p): %s (pid %d)", what, p, why, (int)getpid());
+}
+
+static void release(struct bp_tcache *cache, struct bp_slot *slot)
+{
+    slot->live = NULL;
+    bp_tcache_give(cache, slot);
+}
+
+void bp_pool_free_slow(struct bp_pool *pool, void *p)
+{
+    struct bp_slot *slot = live_slot(pool, p, "free");
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    release(cache, slot);
+    bp_tcache_leave(cache);
+}
+
+size_t bp_pool_usable_bytes(struct bp_pool *pool, const void *p)
+{
+    const struct bp_slot *slot = live_slot(pool, p, "malloc_usable_size");
+    uintptr_t start = (uintptr_t)p;
+    return bp_align_up(start + slot->size_bytes, pool->arena.page_bytes) - start;
+}
+
+/* Keeps the block where it is if its slot has room and memory. */
+static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, size_t size_bytes)
+{
+    size_t offset = (size_t)(slot->live - bp_slot_base(&pool->arena, slot));
+    if (offset + size_bytes > bp_class_stride_bytes(slot->class_index))
+        return false;
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    size_t extent = bp_slot_extent(&pool->arena, slot, slot->live, size_bytes);
+    size_t tail_bytes = slot->dirty_bytes > extent ? slot->dirty_bytes - extent : 0;
+    bool ok = extend(pool, cache, slot, extent) == 0;
+    if (ok) {
+        /* Beyond half: a block that shrinks a little and grows again must not fault its tail each time. */
+        if (tail_bytes >= TRIM_MIN_BYTES && tail_bytes > extent)
+            bp_count(&cache->counters, BP_COUNT_realloc_trimmed_bytes,
+                     bp_arena_purge(&pool->arena, slot, extent));
+        slot->size_bytes = size_bytes;
+        bp_count(&cache->counters, BP_COUNT_realloc_in_place, 1);
+        note_peak(pool, cache);
+    }
+    bp_tcache_leave(cache);
+    return ok;
+}
+
+void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes)
+{
+    struct bp_slot *slot = live_slot(pool, p, "realloc");
+    if (!serves(pool, size_bytes, 1))
+        return refuse(pool);
+    if (resize_in_place(pool, slot, size_bytes))
+        return p;
+    size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
+    void *moved = allocate(pool, class_index, size_bytes, 1, false);
+    if (!moved)
+        return NULL;
+    size_t copied_bytes = bp_min(bp_pool_usable_bytes(pool, p), size_bytes);
+    memcpy(moved, p, copied_bytes);
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    bp_count(&cache->counters, BP_COUNT_realloc_copied, 1);
+    bp_count(&cache->counters, BP_COUNT_realloc_copied_bytes, copied_bytes);
+    release(cache, slot);
+    bp_tcache_leave(cache);
+    return moved;
+}
+
+size_t bp_pool_trim(struct bp_pool *pool)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    bp_tcache_flush(cache);
+    size_t purged = bp_shards_purge(&pool->shards, SIZE_MAX, &cache->counters);
+    bp_tcache_leave(cache);
+    return purged;
+}
+
+/* Locks in rank order. */
+void bp_pool_prefork(struct bp_pool *pool)
+{
+    bp_tcaches_lock_all(&pool->caches);
+    bp_shards_lock_all(&pool->shards);
+    (void)bp_lock_acquire(&pool->arena.lock);
+    (void)bp_lock_acquire(&pool->meta.lock);
+}
+
+void bp_pool_postfork_parent(struct bp_pool *pool)
+{
+    bp_lock_release(&pool->meta.lock);
+    bp_lock_release(&pool->arena.lock);
+    bp_shards_unlock_all(&pool->shards);
+    bp_tcaches_unlock_all(&pool->caches);
+}
+
+void bp_pool_postfork_child(struct bp_pool *pool)
+{
+    bp_lock_reinit(&pool->meta.lock);
+    bp_lock_reinit(&pool->arena.lock);
+    bp_shards_reinit_locks(&pool->shards);
+    bp_tcaches_after_fork(&pool->caches);
+}

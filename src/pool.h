@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_POOL_H
+#define BP_POOL_H
+/*
+ * Pool: one arena, its shards and its thread caches behind allocate and free.
+ *
+ * Why:     the preload object has one pool, programs that use the library may have several; nothing here is global but
+ *          bp_tls.
+ * Layer:   6.
+ * Owns:    all of it.
+ * Failure: NULL means that the caller should use another allocator; counters say why. errno is never changed.
+ * Fork:    the three bp_pool_*fork() functions, from pthread_atfork().
+ */
+#include "options.h"
+#include "tcache.h"
+
+struct bp_pool {
+    /* Read by every call. */
+    struct bp_arena arena;
+    size_t min_size_bytes; /* const */
+    size_t max_size_bytes; /* const */
+    struct bp_shards shards;
+    struct bp_tcaches caches;
+    struct bp_budget budget;
+    struct bp_meta meta;
+    size_t memory_bytes;   /* const: what percentages refer to */
+    unsigned cpu_count;    /* const */
+};
+
+/*
+ * Makes a pool in zeroed memory. `id` is its index into bp_tls. 0 or a negative errno, with everything given back.
+ */
+int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *options);
+/* Gives everything back, live blocks included. No thread may be using the pool. */
+void bp_pool_fini(struct bp_pool *pool);
+
+/* The smallest request that pools serve under these options: a slot has at least two pages. */
+size_t bp_pool_min_size_bytes(const struct bp_options *options);
+
+/* A block, aligned to a power of two. Sizes outside the pool's range and alignments above 1 GiB get NULL. */
+void *bp_pool_alloc_slow(struct bp_pool *pool, size_t size_bytes, size_t align_bytes);
+/* A block of zeros. */
+void *bp_pool_calloc(struct bp_pool *pool, size_t size_bytes);
+/* Frees a pointer that the arena contains. Stops the program if it is not a live block of this pool. */
+void bp_pool_free_slow(struct bp_pool *pool, void *p);
+/*
+ * A block with the same contents, at the same address or another, which has been freed then. NULL leaves the block
+ * alone: the pool cannot serve `size_bytes`.
+ */
+void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes);
+/* What the program may use of a live block: its size rounded up to the end of the page. */
+size_t bp_pool_usable_bytes(struct bp_pool *pool, const void *p);
+/* Purges all that is free in the shards and in the caller's thread cache. Returns the bytes given back. */
+size_t bp_pool_trim(struct bp_pool *pool);
+
+void bp_pool_prefork(struct bp_pool *pool);
+void bp_pool_postfork_parent(struct bp_pool *pool);
+void bp_pool_postfork_child(struct bp_pool *pool);
+
+/*
+ * The hit path. `size_bytes` is within the pool's range; `cache` is bp_tls[pool->caches.id], given by the caller because
+ * one with a single pool knows the index when it is compiled.
+ */
+BP_ALWAYS_INLINE void *bp_pool_alloc_fast(struct bp_tcache *cache, size_t size_bytes)
+{
+    return bp_tcache_pop(cache, bp_class_of(size_bytes), size_bytes);
+}
+
+/* The hit path for a pointer at an offset within the arena. False leaves everything to bp_pool_free_slow(). */
+BP_ALWAYS_INLINE bool bp_pool_free_fast(struct bp_pool *pool, struct bp_tcache *cache, void *p, size_t offset)
+{
+    struct bp_owner *owner = bp_owner_at(&pool->arena, offset);
+    uintptr_t records = bp_owner_records(owner);
+    if (BP_UNLIKELY(records == 0))
+        return false;
+    struct bp_slot *slot = bp_slot_of(records, owner, p);
+    if (BP_UNLIKELY(slot->live != p))
+        return false;
+    return bp_tcache_push(cache, owner->class_index, slot, p);
+}
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+#include "report.h"
+
+#include <string.h>
+
+#include "os.h"
+
+static const char estimate_method[] =
+    "as if each recycled block had come fresh from mmap, been touched once on every page and been unmapped";
+
+static void add_cache(const struct bp_tcache *cache, void *context)
+{
+    struct bp_stats_snapshot *stats = context;
+    for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
+        const struct bp_bin *bin = &cache->bins[i];
+        const struct bp_misses *misses = &cache->misses[i];
+        struct bp_class_stats *row = &stats->classes[i];
+        row->thread_cache_hits += bp_load_relaxed(&bin->hits);
+        row->shard_hits += bp_load_relaxed(&misses->shard_hits);
+        row->stolen += bp_load_relaxed(&misses->stolen);
+        row->fresh += bp_load_relaxed(&misses->fresh);
+        row->hit_bytes += bp_load_relaxed(&bin->hit_bytes);
+    }
+    for (unsigned i = 0; i < BP_COUNTER_COUNT; i++)
+        stats->counters[i] += bp_load_relaxed(&cache->counters.values[i]);
+}
+
+void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stats)
+{
+    struct bp_stats_snapshot *stats = ret_stats;
+    memset(stats, 0, sizeof *stats);
+    bp_tcaches_visit(&pool->caches, add_cache, stats);
+
+    size_t hit_bytes = 0;
+    for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
+        struct bp_class_stats *row = &stats->classes[i];
+        row->stride_bytes = bp_class_stride_bytes(i);
+        row->requests = row->thread_cache_hits + row->shard_hits + row->stolen + row->fresh;
+        stats->thread_cache_hits += row->thread_cache_hits;
+        stats->shard_hits += row->shard_hits;
+        stats->stolen += row->stolen;
+        stats->fresh += row->fresh;
+        hit_bytes += row->hit_bytes;
+    }
+    stats->forwarded = stats->counters[BP_COUNT_oversize] + stats->counters[BP_COUNT_over_budget] +
+                       stats->counters[BP_COUNT_no_memory];
+    size_t hits = stats->thread_cache_hits + stats->shard_hits + stats->stolen;
+    stats->large_requests = hits + stats->fresh + stats->forwarded;
+
+    stats->footprint_bytes = bp_load_relaxed(&pool->budget.footprint_bytes);
+    stats->cached_bytes = bp_min(bp_tcaches_cached_bytes(&pool->caches) + bp_shards_cached_bytes(&pool->shards),
+                                 stats->footprint_bytes);
+    stats->live_bytes = stats->footprint_bytes - stats->cached_bytes;
+    stats->peak_live_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_live_bytes), stats->live_bytes);
+    stats->peak_cached_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_cached_bytes), stats->cached_bytes);
+    stats->peak_footprint_bytes = bp_load_relaxed(&pool->budget.peak_footprint_bytes);
+    stats->cache_limit_bytes = pool->budget.cached_limit_bytes;
+    stats->threads = pool->caches.thread_total;
+
+    size_t grown_bytes = stats->counters[BP_COUNT_grown_bytes];
+    stats->faults_avoided = (hit_bytes > grown_bytes ? hit_bytes - grown_bytes : 0) / bp_os_page_bytes();
+    stats->syscalls_avoided = 2 * hits;
+}
+
+size_t bp_report_hit_rate(const struct bp_stats_snapshot *stats)
+{
+    size_t hits = stats->thread_cache_hits + stats->shard_hits + stats->stolen;
+    return stats->large_requests == 0 ? 0 : hits * 10000 / stats->large_requests;
+}
+
+static void add_amount(struct bp_text *text, const char *label, size_t bytes)
+{
+    bp_text_add(text, "%s ", label);
+    bp_text_add_bytes(text, bytes);
+}
+
+static void add_class_table(struct bp_text *text, const struct bp_stats_snapshot *stats)
+{
+    bp_text_add(text, "bufpool:   %10s %12s %12s %10s %10s %10s\n", "blocks <", "requests", "thread cache", "shard",
+                "stolen", "fresh");
+    for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
+        const struct bp_class_stats *row = &stats->classes[i];
+        if (row->requests == 0)
+            continue;
+        char size[16];
+        struct bp_text size_text = {.data = size, .size = sizeof size};
+        bp_text_add_bytes(&size_text, row->stride_bytes);
+        bp_text_add(text, "bufpool:   %10s %12zu %12zu %10zu %10zu %10zu\n", size, row->requests,
+                    row->thread_cache_hits, row->shard_hits, row->stolen, row->fresh);
+    }
+}
+
+void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats, const char *mode,
+                    const char *program, int pid)
+{
+    const size_t *counters = stats->counters;
+    size_t rate = bp_report_hit_rate(stats);
+    bp_text_add(text, "bufpool: report of %s, pid %d, mode %s\n", program, pid, mode);
+    if (stats->large_requests == 0) {
+        bp_text_add(text, "bufpool: no large requests\n");
+        return;
+    }
+    bp_text_add(text, "bufpool: large requests %zu, hit rate %zu.%zu%zu %%\n", stats->large_requests, rate / 100,
+                rate / 10 % 10, rate % 10);
+    bp_text_add(text, "bufpool:   from thread cache %zu, own shard %zu, stolen %zu, fresh %zu, forwarded %zu\n",
+                stats->thread_cache_hits, stats->shard_hits, stats->stolen, stats->fresh, stats->forwarded);
+    if (stats->forwarded > 0)
+        bp_text_add(text, "bufpool:   forwarded as oversize %zu, over budget %zu, without memory %zu\n",
+                    counters[BP_COUNT_oversize], counters[BP_COUNT_over_budget], counters[BP_COUNT_no_memory]);
+    bp_text_add(text, "bufpool: avoided about %zu page faults and %zu system calls (estimate: %s)\n",
+                stats->faults_avoided, stats->syscalls_avoided, estimate_method);
+    add_amount(text, "bufpool: memory live", stats->live_bytes);
+    add_amount(text, ", cached", stats->cached_bytes);
+    add_amount(text, " of at most", stats->cache_limit_bytes);
+    add_amount(text, "; peaks: live", stats->peak_live_bytes);
+    add_amount(text, ", cached", stats->peak_cached_bytes);
+    add_amount(text, ", both", stats->peak_footprint_bytes);
+    bp_text_add(text, "\n");
+    bp_text_add(text, "bufpool: realloc in place %zu, moved %zu, copied %zu (", counters[BP_COUNT_realloc_in_place],
+                counters[BP_COUNT_realloc_moved], counters[BP_COUNT_realloc_copied]);
+    bp_text_add_bytes(text, counters[BP_COUNT_realloc_copied_bytes]);
+    add_amount(text, "); calloc cleared", counters[BP_COUNT_calloc_bytes_zeroed]);
+    add_amount(text, ", knew as zero", counters[BP_COUNT_calloc_bytes_not_zeroed]);
+    bp_text_add(text, "\nbufpool: threads %zu, lock waits %zu, refills %zu, flushes %zu, drops %zu\n", stats->threads,
+                counters[BP_COUNT_contention], counters[BP_COUNT_refills], counters[BP_COUNT_flushes],
+                counters[BP_COUNT_drops]);
+    add_class_table(text, stats);
+}
+
+void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats, const char *mode,
+                    const char *program, int pid)
+{
+    size_t rate = bp_report_hit_rate(stats);
+    bp_text_add(text, "{\"schema_version\":%d,\"program\":", BP_REPORT_SCHEMA_VERSION);
+    bp_text_add_json(text, program);
+    bp_text_add(text, ",\"pid\":%d,\"mode\":\"%s\",\"hit_rate\":%zu.%zu%zu%zu%zu", pid, mode, rate / 10000,
+                rate / 1000 % 10, rate / 100 % 10, rate / 10 % 10, rate % 10);
+#define NUMBER(name) bp_text_add(text, ",\"" #name "\":%zu", stats->name);
+    NUMBER(large_requests)
+    NUMBER(thread_cache_hits)
+    NUMBER(shard_hits)
+    NUMBER(stolen)
+    NUMBER(fresh)
+    NUMBER(forwarded)
+    NUMBER(live_bytes)
+    NUMBER(cached_bytes)
+    NUMBER(footprint_bytes)
+    NUMBER(peak_live_bytes)
+    NUMBER(peak_cached_bytes)
+    NUMBER(peak_footprint_bytes)
+    NUMBER(cache_limit_bytes)
+    NUMBER(threads)
+    NUMBER(faults_avoided)
+    NUMBER(syscalls_avoided)
+#undef NUMBER
+#define CNT(name, meaning) bp_text_add(text, ",\"" #name "\":%zu", stats->counters[BP_COUNT_##name]);
+#include "counters.def"
+#undef CNT
+    bp_text_add(text, ",\"estimate_method\":");
+    bp_text_add_json(text, estimate_method);
+    bp_text_add(text, ",\"classes\":[");
+    const char *comma = "";
+    for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
+        const struct bp_class_stats *row = &stats->classes[i];
+        if (row->requests == 0)
+            continue;
+        bp_text_add(text,
+                    "%s{\"size_bytes\":%zu,\"requests\":%zu,\"thread_cache_hits\":%zu,\"shard_hits\":%zu,"
+                    "\"stolen\":%zu,\"fresh\":%zu,\"hit_bytes\":%zu}",
+                    comma, row->stride_bytes, row->requests, row->thread_cache_hits, row->shard_hits, row->stolen,
+                    row->fresh, row->hit_bytes);
+        comma = ",";
+    }
+    bp_text_add(text, "]}\n");
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_REPORT_H
+#define BP_REPORT_H
+/*
+ * Report: what a pool did, as numbers, as text for people and as JSON for programs.
+ *
+ * Layer:     7. Reads only; other threads may go on meanwhile, so sums of a running program are a moment's view.
+ * Invariant: large_requests == thread_cache_hits + shard_hits + stolen + fresh + forwarded.
+ *            live_bytes + cached_bytes == footprint_bytes, exactly when the pool is at rest.
+ */
+#include "out.h"
+#include "pool.h"
+
+enum { BP_REPORT_SCHEMA_VERSION = 1 };
+
+struct bp_class_stats {
+    size_t stride_bytes;
+    size_t requests;
+    size_t thread_cache_hits;
+    size_t shard_hits;
+    size_t stolen;
+    size_t fresh;
+    size_t hit_bytes;
+};
+
+struct bp_stats_snapshot {
+    size_t large_requests;
+    size_t thread_cache_hits;
+    size_t shard_hits;
+    size_t stolen;
+    size_t fresh;
+    size_t forwarded;
+    size_t live_bytes;
+    size_t cached_bytes;
+    size_t footprint_bytes;
+    size_t peak_live_bytes;
+    size_t peak_cached_bytes;
+    size_t peak_footprint_bytes;
+    size_t cache_limit_bytes;
+    size_t threads;
+    size_t faults_avoided;
+    size_t syscalls_avoided;
+    size_t counters[BP_COUNTER_COUNT];
+    struct bp_class_stats classes[BP_CLASS_COUNT];
+};
+
+void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stats);
+/* Hits of every source in tenths of a per mille of the requests: 9950 is 99.50 %. */
+size_t bp_report_hit_rate(const struct bp_stats_snapshot *stats);
+void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats, const char *mode,
+                    const char *program, int pid);
+void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats, const char *mode,
+                    const char *program, int pid);
+
+#endif

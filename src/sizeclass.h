@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_SIZECLASS_H
+#define BP_SIZECLASS_H
+/*
+ * Size classes: one for every power of two of slot stride, from 4 KiB to 32 GiB.
+ *
+ * Why:   address space is free, memory is not. A power-of-two stride makes class and slot number a bit count and a
+ *        shift; a buffer touches only the pages it was asked for, so the rest of the stride costs nothing.
+ * Layer: 1. Pure functions, no state.
+ *
+ * A request of n bytes gets a stride of at least n + BP_COLOUR_BYTES, so that the block can start up to a page late
+ * (its colour: arrays that all start at one page offset fight for the same cache sets).
+ */
+#include "base.h"
+
+enum {
+    BP_STRIDE_SHIFT_MIN = 12,
+    BP_STRIDE_SHIFT_MAX = 35,
+    BP_CLASS_COUNT = BP_STRIDE_SHIFT_MAX - BP_STRIDE_SHIFT_MIN + 1,
+    BP_COLOUR_STEP_BYTES = 64,   /* never 1..31: kernels copy to such offsets at a quarter of the speed on some CPUs */
+    BP_COLOUR_BYTES = 4096,      /* colours are 0, 64, ... below this; also the smallest page, so a colour never
+                                    leaves the first page */
+};
+
+#define BP_SIZE_MAX_BYTES ((size_t)16 << 30)
+#define BP_ALIGN_MAX_BYTES ((size_t)1 << 30)
+
+_Static_assert(BP_SIZE_MAX_BYTES + BP_COLOUR_BYTES <= (size_t)1 << BP_STRIDE_SHIFT_MAX, "the largest request fits");
+_Static_assert(BP_ALIGN_MAX_BYTES <= (size_t)1 << BP_STRIDE_SHIFT_MAX, "the largest alignment has a class");
+
+/* The class of a request of `size_bytes`, 1..BP_SIZE_MAX_BYTES. */
+BP_ALWAYS_INLINE size_t bp_class_of(size_t size_bytes)
+{
+    return bp_ceil_log2(size_bytes + BP_COLOUR_BYTES) - BP_STRIDE_SHIFT_MIN;
+}
+
+/* As bp_class_of(), with slots that start at a multiple of `align_bytes` (a power of two up to BP_ALIGN_MAX_BYTES). */
+BP_ALWAYS_INLINE size_t bp_class_of_aligned(size_t size_bytes, size_t align_bytes)
+{
+    return bp_class_of(bp_max(size_bytes, bp_max(align_bytes, 2 * BP_COLOUR_BYTES) - BP_COLOUR_BYTES));
+}
+
+BP_ALWAYS_INLINE unsigned bp_class_stride_shift(size_t class_index)
+{
+    return (unsigned)class_index + BP_STRIDE_SHIFT_MIN;
+}
+
+BP_ALWAYS_INLINE size_t bp_class_stride_bytes(size_t class_index)
+{
+    return (size_t)1 << bp_class_stride_shift(class_index);
+}
+
+/*
+ * The colour of slot number `slot`. Consecutive slots differ by an odd multiple of 64 bytes that is far from its
+ * neighbours: 64 steps visit all 64 cache-line offsets of a page.
+ */
+BP_ALWAYS_INLINE size_t bp_colour_of(size_t slot)
+{
+    return slot * 27 % (BP_COLOUR_BYTES / BP_COLOUR_STEP_BYTES) * BP_COLOUR_STEP_BYTES;
+}
+
+#endif

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+"""What is run under the preload library, and what must come of it. Read by `run`; the victims are in victims/."""
+
+from dataclasses import dataclass, field
+
+CHAINS = {  # the allocator below, when it is not the C library's
+    'jemalloc': 'libjemalloc.so.2',
+    'mimalloc': 'libmimalloc.so.2',
+    'tcmalloc': 'libtcmalloc_minimal.so.4',
+    'tbb': 'libtbbmalloc_proxy.so.2',
+}
+
+
+@dataclass
+class Configuration:
+    """A way to set bufpool up, under which whole groups of victims are run."""
+    env: dict = field(default_factory=dict)  # names without BUFPOOL_
+    chain: str = ''  # a key of CHAINS
+    pools: bool = True  # large blocks must come from the pool
+
+    @property
+    def below(self):
+        """The allocator that small blocks come from, as Case.not_with names it."""
+        return self.chain or ('own jemalloc' if self.env.get('UNDERLYING') == 'jemalloc' else 'libc')
+
+
+CONFIGURATIONS = {
+    'plain': None,  # without bufpool: shows that the victims themselves are right
+    'default': Configuration(),
+    'small': Configuration({'MIN_SIZE': '4K'}),
+    'bare': Configuration({'SHARDS': '1', 'THREAD_CACHE': '0'}),
+    'narrow': Configuration({'SHARDS': '1', 'THREAD_CACHE': '1', 'SHARD_BUFFERS': '1', 'MIN_SIZE': '64K'}),
+    'uncached': Configuration({'CACHE_BYTES': '0'}),
+    'tight': Configuration({'CACHE_BYTES': '3M', 'MIN_SIZE': '32K'}),
+    'capped': Configuration({'MAX_BYTES': '4M', 'MAX_SIZE': '2M'}),
+    'off': Configuration({'MODE': 'off'}, pools=False),
+    'libc': Configuration({'UNDERLYING': 'libc'}),
+    'jemalloc': Configuration({'UNDERLYING': 'jemalloc'}),
+    'over-jemalloc': Configuration(chain='jemalloc'),
+    'over-mimalloc': Configuration(chain='mimalloc'),
+    'over-tcmalloc': Configuration(chain='tcmalloc'),
+    'over-tbb': Configuration(chain='tbb'),
+}
+
+
+@dataclass
+class Case:
+    """One run of one victim. It must end with status 0 and with exactly the output given here."""
+    command: str  # the victim and its arguments
+    env: dict = field(default_factory=dict)  # names without BUFPOOL_; {tmp} is a folder of the run's own
+    stdout: str = 'ok\n'
+    stderr: list = field(default_factory=list)  # lines; '~' starts a pattern, '?' a pattern that may be missing
+    limit: str = ''  # RLIMIT_AS
+    closed: bool = False  # start without stdin, stdout and stderr
+    not_with: tuple = ()  # allocators below that break this promise by themselves
+    pools: bool = True  # asks for large blocks
+    reports: int = 0  # how many reports must be written; 0: as many as there are
+    files: str = ''  # pattern of the report's file name
+    says: list = field(default_factory=list)  # expressions over the keys of the main process's report
+
+
+# The groups that are repeated under every configuration.
+GROUPS = {
+    'contract': [
+        Case('entry_points'),
+        Case('zero_size'),
+        Case('align', not_with=('mimalloc',)),
+        Case('align_errors'),
+        Case('overflow'),
+        Case('errno_free'),
+        Case('realloc_threshold'),
+        Case('realloc_grow'),
+        Case('realloc_zero', not_with=('mimalloc',)),
+        Case('calloc_dirty 1'),
+        Case('calloc_dirty 2'),
+        Case('optional_frees'),
+        Case('libc_growers'),
+        Case('libc_private', not_with=(*CHAINS, 'own jemalloc')),
+        Case('malloc_info'),
+        Case('new_delete'),
+        Case('new_throws', not_with=('mimalloc', 'tbb')),
+        Case('new_replaced', not_with=('tcmalloc',)),
+        Case('new_replaced nothrow'),
+    ],
+    'life': [
+        Case('early'),
+        Case('dso_needed'),
+        Case('dso_loaded'),
+        Case('dso_loaded deep'),
+        Case('tls_destructors'),
+        *(Case(f'leave {how}') for how in ('return', 'exit', 'quick_exit', '_exit', '_Exit', 'thread')),
+        Case('closed_fds', closed=True, stdout=''),
+        Case('exec'),
+        Case('vfork_exec'),
+        Case('spawn'),
+        Case('fork_raw'),
+        Case('fork_loop'),
+        Case('fork_threads'),
+        Case('family', reports=5),
+    ],
+    'threads': [
+        Case('thread_churn'),
+        Case('one_way'),
+        Case('only_free'),
+        Case('cancel'),
+        Case('stress 1'),
+    ],
+    'limits': [
+        Case('limit_during', stderr=['?bufpool: .*'], pools=False),
+        *(Case(f'exhaustion', limit=limit, stderr=['?bufpool: .*'], pools=False) for limit in ('128M', '1G', '6G')),
+        *(
+            Case(f'fill {share * mib // 100} {size}', limit=f'{mib}M', stderr=['?bufpool: .*'], pools=False)
+            for mib in (64, 256, 1024, 4096)
+            for share in (50, 85)
+            for size in (150, 1024)
+        ),
+    ],
+    'stress': [Case(f'stress {seed} 6000') for seed in range(2, 7)],
+}
+
+# What is said about a bad value.
+USING = 'accepted: 4K..1G; using 64K'
+NOT_SIZE = 'bufpool: BUFPOOL_MIN_SIZE={}: not a size; ' + USING
+RANGE = 'bufpool: BUFPOOL_MIN_SIZE={}: out of range; ' + USING
+UNKNOWN = 'bufpool: BUFPOOL_{}: unknown variable, ignored; BUFPOOL_HELP=1 lists the known ones'
+CANNOT_OPEN = r'~bufpool: BUFPOOL_STATS_FILE={}: cannot open \((.* directory|.*errno \d+.*|Is a .*)\); no report written'
+
+# 137 of each thread's work, 2 of the main thread, 135 frees; see victims/workload.c.
+WORKLOAD = [
+    'large_requests == 137',
+    'forwarded == oversize == over_budget == 0',
+    'thread_cache_hits >= 99 + 4 + 19',  # each size of a loop that holds one block, but for its first
+    'fresh <= 1 + 10 + 1 + 1 + 1',
+    'sum(c["frees"] for c in classes) == 135',
+    '2 * MIB <= live_bytes < 8 * MIB',  # slots of larger classes may be lent to them
+    '32 * MIB > peak_live_bytes >= 30 * MIB',
+    'cached_bytes <= peak_cached_bytes <= 64 * MIB',
+]
+SMALL_MIN = {'MIN_SIZE': '64K'}
+IN_FILE = {'STATS': 'json', 'STATS_FILE': '{tmp}/report.json'}
+INACTIVE = 'large_requests == 0'
+
+# The groups that bring their own configurations.
+SPECIAL = {
+    'options': [
+        *(
+            Case('workload', {'MIN_SIZE': bad}, stderr=[NOT_SIZE.format(bad)])
+            for bad in ('abc', '-1', '128KK', '1.5M', '0x10000', '64 K', 'K', '10%%')
+        ),
+        *(Case('workload', {'MIN_SIZE': bad}, stderr=[RANGE.format(bad)]) for bad in ('2', '0', '4095', '2G', '9999T')),
+        Case('workload', {'MIN_SIZE': '99999999999999999999999G'}, stderr=['~bufpool: BUFPOOL_MIN_SIZE=9+G: not a size; ' + USING]),
+        Case('workload', {'MODE': 'foo'}, stderr=['bufpool: BUFPOOL_MODE=foo: not a known word; accepted: pool|off; using pool']),
+        Case('workload', {'UNDERLYING': 'x'}, stderr=['bufpool: BUFPOOL_UNDERLYING=x: not a known word; accepted: next|libc|jemalloc; using next']),
+        Case('workload', {'STATS': 'yes'}, stderr=['bufpool: BUFPOOL_STATS=yes: not a known word; accepted: 0|text|json; using 0']),
+        Case('workload', {'SHARDS': '256'}, stderr=['~bufpool: BUFPOOL_SHARDS=256: out of range; accepted: .*; using .*']),
+        Case('workload', {'SHARDS': 'many'}, stderr=['~bufpool: BUFPOOL_SHARDS=many: not a .*; accepted: .*; using .*']),
+        Case('workload', {'THREAD_CACHE': '65'}, stderr=['~bufpool: BUFPOOL_THREAD_CACHE=65: out of range; accepted: 0..64; using .*']),
+        Case('workload', {'CACHE_BYTES': '200%'}, stderr=['~bufpool: BUFPOOL_CACHE_BYTES=200%: .*; accepted: .*; using .*']),
+        Case('workload', {'MAX_BYTES': 'lots'}, stderr=['~bufpool: BUFPOOL_MAX_BYTES=lots: not a size; accepted: .*; using .*']),
+        Case('workload', {'FOO': '1'}, stderr=[UNKNOWN.format('FOO')]),
+        Case('workload', {'': '1'}, stderr=[UNKNOWN.format('')]),
+        Case('workload', {'MIN_SIZE': '2', 'MODE': 'foo', 'BAR': ''}, stderr=['~bufpool: BUFPOOL_(MIN_SIZE|MODE|BAR)[=:].*'] * 3),
+        Case('workload', {'MIN_SIZE': 'x' * 5000}, stderr=['~bufpool: BUFPOOL_MIN_SIZE=x+.*not a size; ' + USING]),
+        Case('idle', {'MODE': 'foo'}, stderr=['~bufpool: BUFPOOL_MODE=foo: .*'], pools=False),
+        Case('idle', {'HELP': '1'}, stderr=['~bufpool: .*'] * 16 + ['?bufpool: .*'] * 60, pools=False),
+        Case('idle', {'HELP': '1', 'STATS': '0'}, stderr=['?bufpool: .*', '~bufpool: +BUFPOOL_MODE .*', '?bufpool: .*', '~bufpool: +BUFPOOL_MIN_SIZE .*'] + ['?bufpool: .*'] * 80, pools=False),
+        Case('workload', {'VERBOSE': '1'}, stderr=['?bufpool: .*'] * 40),
+        # Good values say nothing.
+        *(
+            Case('workload', {name: value})
+            for name, value in [
+                ('MIN_SIZE', '4K'), ('MIN_SIZE', '131072'), ('MIN_SIZE', '1M'), ('MAX_SIZE', '1G'), ('MAX_SIZE', '16G'),
+                ('SHARDS', '0'), ('SHARDS', '3'), ('SHARDS', '128'), ('THREAD_CACHE', '64'), ('THREAD_CACHE_BYTES', '16M'), ('SHARD_BUFFERS', '2'),
+                ('CACHE_BYTES', '10%'), ('CACHE_BYTES', '1G'), ('MAX_BYTES', '50%'), ('MAX_BYTES', '0'), ('UNDERLYING', 'next'),
+                ('VERBOSE', '0'), ('HELP', '0'),
+            ]
+        ),
+        Case('workload', {'CACHE_BYTES': '0', 'THREAD_CACHE': '0'}, says=['cached_bytes == 0']),
+        Case('workload', {'MODE': 'off'}, pools=False, says=['mode == "off"']),
+        # Which programs: patterns of the program's name.
+        *(Case('workload', {'ONLY': only}) for only in ('workload', 'foo,work*', '*', 'workloa?')),
+        *(Case('workload', {'ONLY': only}, pools=False, says=[INACTIVE]) for only in ('foo', 'work', 'workload2,*x')),
+        *(Case('workload', {'SKIP': skip}) for skip in ('foo', 'work', 'foo,bar*')),
+        *(Case('workload', {'SKIP': skip}, pools=False, says=[INACTIVE]) for skip in ('workload', 'foo,*load')),
+        Case('workload', {'ONLY': 'work*', 'SKIP': '*load'}, pools=False, says=[INACTIVE]),
+    ],
+    'report': [
+        *(Case(f'workload {how}', SMALL_MIN, reports=1, says=WORKLOAD) for how in ('return', 'exit', 'quick_exit', '_exit', '_Exit', 'pthread_exit')),
+        Case('workload exit', {**SMALL_MIN, 'THREAD_CACHE': '0'}, says=['thread_cache_hits == 0', 'shard_hits >= 122', 'fresh <= 14']),
+        Case('workload exit', {**SMALL_MIN, 'CACHE_BYTES': '0'}, says=['large_requests == 137', 'hit_rate == 0', 'fresh == 137', 'peak_cached_bytes == 0']),
+        Case('workload exit', {**SMALL_MIN, 'MAX_SIZE': '2M'}, says=['large_requests == 137', 'forwarded == oversize == 10']),
+        Case('workload exit', {**SMALL_MIN, 'MAX_BYTES': '10M'}, says=['large_requests == 137', 'forwarded == over_budget >= 6', 'peak_live_bytes <= 10 * MIB']),
+        Case('workload exit', {'MIN_SIZE': '2M'}, says=['large_requests == 10', 'len(classes) == 1', 'classes[0]["size_bytes"] >= 3 * MIB']),
+        Case('workload exit 4', SMALL_MIN, says=['large_requests == 4 * 135 + 2', 'threads >= 4', 'fresh < 56', 'live_bytes < 8 * MIB']),
+        Case('workload exit', {'MIN_SIZE': '8M'}, pools=False, says=['large_requests == 0', 'hit_rate == 0', 'classes == []', 'live_bytes == 0']),
+        Case('idle', {}, pools=False, says=['large_requests == 0', 'cached_bytes == 0']),
+        Case('resize', SMALL_MIN, says=['realloc_in_place + realloc_moved + realloc_copied == 40', 'live_bytes == 0']),
+        Case('family', {'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}, reports=5),
+        Case('vfork_exec', {'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}),
+        Case('workload', {**IN_FILE, 'STATS_FILE': '{tmp}/a-%e-%p-%t-%%.json'}, files=r'a-workload-\d+-\d{10,}-%\.json', says=['program == "workload"']),
+        Case('workload', {'STATS': 'text', 'STATS_FILE': '{tmp}/report'}, files='report'),
+        Case('workload', {'STATS': 'text'}, stderr=['~bufpool: .*'] * 6 + ['?bufpool: .*'] * 60),
+        Case('workload', {'STATS': 'json'}, stderr=['~(bufpool: )?\\{.*'] + ['?.*'] * 200, reports=1, says=['large_requests >= 132']),
+        Case('workload', {'STATS': '0'}),
+        Case('workload', {'STATS': '0', 'STATS_FILE': '{tmp}/report.json'}, files='none'),
+        Case('workload', {'STATS': 'text', 'STATS_FILE': '/nonexistent/x'}, stderr=[CANNOT_OPEN.format('/nonexistent/x')]),
+        Case('workload', {'STATS': 'json', 'STATS_FILE': '/'}, stderr=[CANNOT_OPEN.format('/')]),
+        Case('workload', {'STATS': 'json', 'STATS_FILE': '/dev/full'}, stderr=['?bufpool: .*']),
+        Case('workload', {'STATS': 'json', 'STATS_FILE': '/tmp/' + 'x' * 300}, stderr=['~bufpool: BUFPOOL_STATS_FILE=.*: cannot open .*; no report written']),
+        Case('workload', {'STATS': 'json', 'STATS_FILE': '/tmp/' + 'x' * 5000}, stderr=['~bufpool: BUFPOOL_STATS_FILE=.*', '?\\{.*']),
+        Case('workload', {'STATS': 'json', 'STATS_FILE': '{tmp}/%x%'}, stderr=['?bufpool: .*']),
+        Case('closed_fds', {'STATS': 'text'}, closed=True, stdout=''),
+        Case('closed_fds', {'STATS': 'json', 'FOO': '1', 'HELP': '1', 'VERBOSE': '1'}, closed=True, stdout=''),
+        Case('closed_fds', {'STATS': 'json', 'STATS_FILE': '/nonexistent/x'}, closed=True, stdout=''),
+    ],
+}
