@@ -2,6 +2,7 @@
 #include "arena.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "os.h"
 
@@ -18,6 +19,13 @@
 #define UNIT_MIN_BYTES (256 * BP_KIB)
 /* Address space is made accessible in steps of this size, to spare calls; a page that is never touched costs nothing. */
 #define COMMIT_STEP_BYTES (64 * BP_MIB)
+
+/*
+ * Pages that were moved form a mapping of their own and split the one around it. The kernel allows a process 65530
+ * mappings by default; a quarter is ours. A slot that is moved to again adds none, so this is an upper bound.
+ */
+#define MAPPINGS_MAX ((size_t)16384)
+#define MAPPINGS_PER_MOVE 2
 
 static size_t floor_pow2(size_t x)
 {
@@ -40,6 +48,8 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
     *arena = (struct bp_arena){.meta = meta, .budget = budget, .page_bytes = bp_os_page_bytes()};
     bp_lock_init(&arena->lock, BP_RANK_ARENA);
     arena->commit_is_charged = bp_os_commit_is_charged();
+    /* Charged pages would have to be charged and committed anew at the other place. */
+    bp_store_relaxed(&arena->moves_left, arena->commit_is_charged ? 0 : MAPPINGS_MAX / MAPPINGS_PER_MOVE);
 
     size_t bytes = wanted_reservation_bytes();
     for (; bytes >= RESERVATION_MIN_BYTES; bytes /= 2) {
@@ -191,6 +201,116 @@ int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_b
         }
     }
     set_dirty(arena, slot, dirty_bytes);
+    return 0;
+}
+
+/* Notes that the pages from `start` to `end` are one mapping now, apart from what is around them. */
+static void note_seams(struct bp_slot *slot, size_t start_page, size_t end_page)
+{
+    uint32_t seams[BP_SEAMS_MAX + 2];
+    unsigned count = 0;
+    unsigned known = (unsigned)bp_min(slot->seam_count, BP_SEAMS_MAX);
+    unsigned i = 0;
+    for (; i < known && slot->seam_pages[i] < start_page; i++)
+        seams[count++] = slot->seam_pages[i];
+    if (start_page > 0)
+        seams[count++] = (uint32_t)start_page;
+    seams[count++] = (uint32_t)end_page;
+    for (; i < known; i++) {
+        if (slot->seam_pages[i] > end_page)
+            seams[count++] = slot->seam_pages[i];
+    }
+    if (slot->seam_count > BP_SEAMS_MAX || count > BP_SEAMS_MAX) {
+        slot->seam_count = BP_SEAMS_MAX + 1;
+        return;
+    }
+    for (i = 0; i < count; i++)
+        slot->seam_pages[i] = seams[i];
+    slot->seam_count = (uint8_t)count;
+}
+
+/* Moves the pages from `start_bytes` to `end_bytes` of one slot to the same place in another or, if `to_bytes` differs,
+ * to that. */
+static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_bytes, struct bp_slot *to,
+                      size_t to_bytes, size_t bytes)
+{
+    if (bp_load_relaxed(&arena->moves_left) == 0)
+        return -ENOMEM;
+    int error = bp_os.move(bp_slot_base(arena, from) + from_bytes, bp_slot_base(arena, to) + to_bytes, bytes);
+    if (error == -ENOSYS || error == -EINVAL)
+        bp_store_relaxed(&arena->moves_left, 0); /* the kernel cannot: do not ask again */
+    if (error != 0)
+        return error;
+    if (to->seam_count == 0)
+        (void)bp_take_one_relaxed(&arena->moves_left);
+    note_seams(to, to_bytes / arena->page_bytes, (to_bytes + bytes) / arena->page_bytes);
+    return 0;
+}
+
+int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, size_t bytes)
+{
+    BP_ASSERT(bytes <= from->dirty_bytes && bytes % arena->page_bytes == 0);
+    BP_ASSERT(to->dirty_bytes + bytes <= bp_class_stride_bytes(to->class_index));
+    int error = move_range(arena, from, from->dirty_bytes - bytes, to, to->dirty_bytes, bytes);
+    if (error != 0)
+        return error;
+    set_dirty(arena, from, from->dirty_bytes - bytes);
+    set_dirty(arena, to, to->dirty_bytes + bytes);
+    return 0;
+}
+
+/* Moves all dirty pages, mapping by mapping. Returns how many bytes from the start were moved. */
+static size_t move_all(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to)
+{
+    size_t moved_bytes = 0;
+    for (unsigned i = 0; moved_bytes < from->dirty_bytes; i++) {
+        size_t end_bytes = from->dirty_bytes;
+        if (i < from->seam_count)
+            end_bytes = bp_min(end_bytes, from->seam_pages[i] * arena->page_bytes);
+        if (move_range(arena, from, moved_bytes, to, moved_bytes, end_bytes - moved_bytes) != 0)
+            break;
+        moved_bytes = end_bytes;
+    }
+    return moved_bytes;
+}
+
+int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, struct bp_slot *spare,
+                      size_t dirty_bytes)
+{
+    BP_ASSERT(from->live && !to->live && spare->dirty_bytes == 0 && dirty_bytes >= from->dirty_bytes);
+    if (from->seam_count > BP_SEAMS_MAX)
+        return -EFAULT;
+    /* From here on the sum of dirty bytes grows by what lies beyond both slots' present pages. */
+    size_t present_bytes = bp_max(from->dirty_bytes, to->dirty_bytes);
+    size_t added_bytes = dirty_bytes - bp_min(dirty_bytes, present_bytes);
+    if (!bp_budget_charge_footprint(arena->budget, added_bytes))
+        return -EDQUOT;
+    size_t front_bytes = bp_min(from->dirty_bytes, to->dirty_bytes);
+    int error = front_bytes > 0 ? move_range(arena, to, 0, spare, 0, front_bytes) : 0;
+    size_t moved_bytes = error == 0 ? move_all(arena, from, to) : 0;
+    if (moved_bytes == 0) {
+        bp_budget_return_footprint(arena->budget, added_bytes);
+        if (front_bytes > 0 && error == 0) {
+            /* The front of `to` is empty but counts as dirty, which is a bound; what moved counts once more. */
+            set_dirty(arena, spare, front_bytes);
+            bp_add_relaxed(&arena->budget->footprint_bytes, front_bytes);
+        }
+        return -ENOMEM;
+    }
+    /* Where the kernel stopped half way, the rest is copied: the block lives at the new place now. */
+    size_t rest_bytes = from->dirty_bytes - moved_bytes;
+    memcpy(bp_slot_base(arena, to) + moved_bytes, bp_slot_base(arena, from) + moved_bytes, rest_bytes);
+    to->home = bp_slot_base(arena, to) + (from->live - bp_slot_base(arena, from));
+    to->live = to->home;
+    from->live = NULL;
+    set_dirty(arena, spare, front_bytes);
+    set_dirty(arena, to, bp_max(present_bytes, dirty_bytes));
+    if (rest_bytes > 0) {
+        bp_add_relaxed(&arena->budget->footprint_bytes, from->dirty_bytes);
+        (void)bp_arena_purge(arena, from, 0);
+    } else {
+        set_dirty(arena, from, 0);
+    }
     return 0;
 }
 

@@ -23,16 +23,25 @@
 #include "meta.h"
 #include "sizeclass.h"
 
+enum { BP_SEAMS_MAX = 3 };
+
 /* Who may touch which field follows from who owns the slot; see the table in src/README.md. */
 struct bp_slot {
-    _Alignas(BP_CACHELINE_BYTES) char *home; /* const: slot base + colour; what a request without alignment gets */
+    _Alignas(BP_CACHELINE_BYTES) char *home; /* slot base + colour; what a request without alignment gets */
     char *live;           /* the pointer that the program holds; NULL while free */
     size_t size_bytes;    /* as requested, while live */
     size_t dirty_bytes;   /* from the slot base, whole pages: what may be resident or not zero */
     size_t room_bytes;    /* what of that lies behind home, or 0: how large a block it can hold as it is */
     struct bp_slot *next; /* in the list that holds it while free */
-    uint8_t class_index;  /* const */
+    /*
+     * Seams: where the slot passes from one of the kernel's mappings to the next, ascending, in pages from the base.
+     * Pages that are moved here form a mapping of their own for good, and the kernel moves pages of one mapping only.
+     */
+    uint32_t seam_pages[BP_SEAMS_MAX];
+    uint8_t seam_count; /* above BP_SEAMS_MAX when there were too many to remember */
+    uint8_t class_index; /* const */
 };
+_Static_assert(sizeof(struct bp_slot) == BP_CACHELINE_BYTES, "one cache line a slot");
 
 struct bp_span {
     char *base;             /* const */
@@ -71,6 +80,7 @@ struct bp_arena {
     void *reservation;                             /* const: as mapped, before alignment */
     size_t reservation_bytes;                      /* const */
     bool commit_is_charged;                        /* const: commit page by page instead of span by span */
+    _Atomic(size_t) moves_left;                    /* atomic: moves until there may be too many mappings; relaxed */
     size_t next_unit;                              /* lock */
     struct bp_span *current[BP_CLASS_COUNT];       /* lock: the span that fresh slots come from */
     struct bp_slot *clean[BP_CLASS_COUNT];         /* lock */
@@ -139,6 +149,19 @@ void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot);
  * -EDQUOT when the footprint limit would be passed, -ENOMEM when the kernel gives no memory.
  */
 int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes);
+/*
+ * Moves the last `bytes` (whole pages) of the dirty extent of `from` to the end of that of `to`, without copying and
+ * without a fault. 0, or a negative errno and nothing moved: the kernel is too old, or these pages lie in several of its
+ * mappings, or there would be too many of those.
+ */
+int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, size_t bytes);
+/*
+ * Moves the live block of `from` to the free slot `to`, where it keeps its place within the page, and extends it there
+ * to `dirty_bytes`. Pages that `to` had in its place go to `spare`, a clean slot as large as `from`, so that no warm
+ * memory is lost. `from` ends up clean. 0, or a negative errno, and the block is where it was.
+ */
+int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, struct bp_slot *spare,
+                      size_t dirty_bytes);
 /*
  * Gives the slot's pages beyond `keep_bytes` (whole pages) back to the kernel and uncharges them. Returns the bytes given back.
  * Where the kernel refuses (locked memory) the slot stays dirty and charged: its contents must be expected to survive.

@@ -49,6 +49,17 @@ BP_ALWAYS_INLINE void bp_raise_relaxed(_Atomic(size_t) *p, size_t v)
     }
 }
 
+/* Takes one from *p unless it is zero. */
+BP_ALWAYS_INLINE bool bp_take_one_relaxed(_Atomic(size_t) *p)
+{
+    size_t seen = bp_load_relaxed(p);
+    while (seen > 0) {
+        if (atomic_compare_exchange_weak_explicit(p, &seen, seen - 1, memory_order_relaxed, memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
 /* Adds v to *p unless the sum would pass limit. */
 BP_ALWAYS_INLINE bool bp_add_below_relaxed(_Atomic(size_t) *p, size_t v, size_t limit)
 {

@@ -14,6 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
@@ -65,6 +68,13 @@ static int os_purge(void *address, size_t bytes)
     return (int)result_of(syscall(SYS_madvise, address, bytes, MADV_DONTNEED), saved_errno);
 }
 
+static int os_move(void *from, void *to, size_t bytes)
+{
+    int saved_errno = errno;
+    int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+    return (int)result_of(syscall(SYS_mremap, from, bytes, bytes, flags, to) == -1 ? -1 : 0, saved_errno);
+}
+
 static uint64_t os_now_ns(void)
 {
     struct timespec now;
@@ -78,6 +88,7 @@ const struct bp_os_ops bp_os_default = {
     .unmap = os_unmap,
     .commit = os_commit,
     .purge = os_purge,
+    .move = os_move,
     .now_ns = os_now_ns,
 };
 
@@ -87,6 +98,7 @@ struct bp_os_ops bp_os = {
     .unmap = os_unmap,
     .commit = os_commit,
     .purge = os_purge,
+    .move = os_move,
     .now_ns = os_now_ns,
 };
 

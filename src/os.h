@@ -21,6 +21,11 @@ struct bp_os_ops {
     int (*commit)(void *address, size_t bytes);
     /* Gives the pages back at once; the next touch reads zero. */
     int (*purge)(void *address, size_t bytes);
+    /*
+     * Moves pages to another place, where they replace what was there; the old place stays mapped and is empty. All of
+     * it or nothing: -EFAULT when the pages do not lie in one mapping of the kernel's.
+     */
+    int (*move)(void *from, void *to, size_t bytes);
     uint64_t (*now_ns)(void);
 };
 

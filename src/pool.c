@@ -13,7 +13,14 @@ enum {
     THREAD_BUFFERS_MIN = 2,
     THREAD_BUFFERS_MAX = 8,
     /* A block that had to move because it grew gets room to grow so many doublings more in place. */
-    GROWTH_CLASSES = 2,
+    GROWTH_CLASSES = 3,
+    /*
+     * From here on moving pages beats copying them, and beats faulting fresh ones: a move costs 8 to 12 us whatever
+     * its size, 256 KiB to copy 11 us, to fault 30 us at the least.
+     */
+    MOVE_MIN_BYTES = 256 * 1024,
+    /* Buffers whose pages are taken for one request; beyond that fresh memory is as quick. */
+    DONORS_MAX = 4,
     /* A realloc that leaves at least this much unused, and more than is used, gives the tail back. */
     TRIM_MIN_BYTES = 256 * 1024,
 };
@@ -82,14 +89,24 @@ static void note_peak(struct bp_pool *pool, const struct bp_tcache *cache)
         bp_raise_relaxed(&pool->budget.peak_live_bytes, footprint + idle_allowance - cached);
 }
 
+/*
+ * May the pool take `bytes` of fresh memory while it has free memory in other classes? Up to half of the most that the
+ * program ever used at once: moving pages costs more than that is worth (every other thread's CPU is interrupted).
+ */
+static bool may_grow(const struct bp_pool *pool, size_t bytes)
+{
+    size_t peak_live = bp_load_relaxed(&pool->budget.peak_live_bytes);
+    return bp_load_relaxed(&pool->budget.footprint_bytes) + bytes <= peak_live + peak_live / 4;
+}
+
 /* Where a slot came from. */
 enum source { THREAD_CACHE, SHARD, STOLEN, FRESH };
 
 /* A free buffer that another request left warm, from this class or, to spare memory, from the next larger one. */
-static struct bp_slot *take_recycled(struct bp_tcache *cache, size_t class_index, size_t dirty_bytes,
-                                     enum source *ret_source)
+static struct bp_slot *take_recycled(const struct bp_pool *pool, struct bp_tcache *cache, size_t class_index,
+                                     size_t dirty_bytes, enum source *ret_source)
 {
-    size_t last = bp_min(class_index + 1, BP_CLASS_COUNT - 1);
+    size_t last = bp_min(class_index + (may_grow(pool, dirty_bytes) ? 1 : 3), BP_CLASS_COUNT - 1);
     for (size_t from = class_index; from <= last; from++) {
         bool stolen = false;
         *ret_source = THREAD_CACHE;
@@ -130,6 +147,68 @@ static int extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot 
     return bp_arena_extend(&pool->arena, slot, dirty_bytes);
 }
 
+/* A free slot goes back to where slots of its kind wait. */
+static void put_back(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
+{
+    if (slot->dirty_bytes == 0)
+        bp_arena_put(&pool->arena, slot);
+    else
+        bp_tcache_give(cache, slot);
+}
+
+/* The class with the most free memory in the shards, or BP_CLASS_COUNT. */
+static size_t class_with_surplus(const struct bp_shards *shards)
+{
+    size_t best = BP_CLASS_COUNT;
+    size_t best_bytes = MOVE_MIN_BYTES;
+    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
+        size_t bytes = 0;
+        for (unsigned i = 0; i < shards->count; i++)
+            bytes += bp_load_relaxed(&shards->shards[i].bins[class_index].bytes);
+        if (bytes > best_bytes) {
+            best = class_index;
+            best_bytes = bytes;
+        }
+    }
+    return best;
+}
+
+/* A free buffer of the class from any shard. */
+static struct bp_slot *take_donor(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t wanted)
+{
+    for (unsigned i = 0; i < pool->shards.count; i++) {
+        struct bp_chain chain = bp_shard_pop(&pool->shards, i, class_index, wanted, 1, 0, &cache->counters);
+        if (chain.head)
+            return chain.head;
+    }
+    return NULL;
+}
+
+/*
+ * Pages that the slot lacks are taken from buffers that lie free in other classes: no memory is cleared, and what the
+ * pool holds does not grow. Whatever cannot be had so is left to bp_arena_extend().
+ */
+static void fill_from_surplus(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes)
+{
+    for (unsigned donors = 0; donors < DONORS_MAX; donors++) {
+        if (slot->dirty_bytes + MOVE_MIN_BYTES > dirty_bytes || bp_load_relaxed(&pool->arena.moves_left) == 0)
+            return;
+        size_t wanted = dirty_bytes - slot->dirty_bytes;
+        size_t class_index = class_with_surplus(&pool->shards);
+        if (class_index == BP_CLASS_COUNT)
+            return;
+        struct bp_slot *donor = take_donor(pool, cache, class_index, wanted);
+        if (!donor)
+            return;
+        size_t bytes = bp_min(wanted, donor->dirty_bytes);
+        int error = bp_arena_move(&pool->arena, donor, slot, bytes);
+        put_back(pool, cache, donor);
+        if (error != 0)
+            return;
+        bp_count(&cache->counters, BP_COUNT_exchanged_bytes, bytes);
+    }
+}
+
 static bool serves(const struct bp_pool *pool, size_t size_bytes, size_t align_bytes)
 {
     return size_bytes <= pool->max_size_bytes && align_bytes <= BP_ALIGN_MAX_BYTES;
@@ -158,7 +237,7 @@ static struct bp_slot *take(struct bp_pool *pool, struct bp_tcache *cache, size_
     /* What the request needs at most: the colour is not known before the slot is. */
     size_t dirty_bytes = bp_align_up(size_bytes + BP_COLOUR_BYTES - BP_COLOUR_STEP_BYTES, pool->arena.page_bytes);
     enum source source;
-    struct bp_slot *slot = take_recycled(cache, class_index, dirty_bytes, &source);
+    struct bp_slot *slot = take_recycled(pool, cache, class_index, dirty_bytes, &source);
     if (!slot) {
         source = FRESH;
         slot = take_fresh(pool, cache, class_index);
@@ -171,23 +250,24 @@ static struct bp_slot *take(struct bp_pool *pool, struct bp_tcache *cache, size_
     /* Slots start at a multiple of the alignment; the part of the colour that would spoil it is left out. */
     char *p = slot->home - ((uintptr_t)slot->home & (BP_COLOUR_BYTES - 1) & (align_bytes - 1));
     size_t before_bytes = slot->dirty_bytes;
-    int error = extend(pool, cache, slot, bp_slot_extent(&pool->arena, slot, p, size_bytes));
+    size_t extent = bp_slot_extent(&pool->arena, slot, p, size_bytes);
+    if (extent >= before_bytes + MOVE_MIN_BYTES && !may_grow(pool, extent - before_bytes))
+        fill_from_surplus(pool, cache, slot, extent);
+    size_t warm_bytes = slot->dirty_bytes;
+    int error = extend(pool, cache, slot, extent);
     if (error != 0) {
         bp_count(&cache->counters, error == -EDQUOT ? BP_COUNT_over_budget : BP_COUNT_no_memory, 1);
-        if (source == FRESH)
-            bp_arena_put(&pool->arena, slot);
-        else
-            bp_tcache_give(cache, slot);
+        put_back(pool, cache, slot);
         return NULL;
     }
     slot->live = p;
     slot->size_bytes = size_bytes;
     size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
-    *ret_dirty_bytes = before_bytes > offset ? bp_min(before_bytes - offset, size_bytes) : 0;
+    *ret_dirty_bytes = warm_bytes > offset ? bp_min(warm_bytes - offset, size_bytes) : 0;
 
     count_request(cache, class_index, source, size_bytes);
     if (source != FRESH)
-        bp_count(&cache->counters, BP_COUNT_grown_bytes, slot->dirty_bytes - before_bytes);
+        bp_count(&cache->counters, BP_COUNT_grown_bytes, slot->dirty_bytes - warm_bytes);
     note_peak(pool, cache);
     return slot;
 }
@@ -277,7 +357,7 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, size_t s
     bool ok = extend(pool, cache, slot, extent) == 0;
     if (ok) {
         /* Beyond half: a block that shrinks a little and grows again must not fault its tail each time. */
-        if (tail_bytes >= TRIM_MIN_BYTES && tail_bytes > extent)
+        if (size_bytes < slot->size_bytes && tail_bytes >= TRIM_MIN_BYTES && tail_bytes > extent)
             bp_count(&cache->counters, BP_COUNT_realloc_trimmed_bytes,
                      bp_arena_purge(&pool->arena, slot, extent));
         slot->size_bytes = size_bytes;
@@ -288,6 +368,57 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, size_t s
     return ok;
 }
 
+/* A block that outgrew its slot, into one with room to grow, without copying. NULL where that cannot be. */
+static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t size_bytes)
+{
+    size_t offset = (size_t)(slot->live - bp_slot_base(&pool->arena, slot));
+    if (slot->dirty_bytes < MOVE_MIN_BYTES || offset >= BP_COLOUR_BYTES)
+        return NULL;
+    size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
+    size_t extent = bp_slot_extent(&pool->arena, slot, slot->live, size_bytes);
+    size_t moved_bytes = slot->dirty_bytes;
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    bool stolen;
+    struct bp_slot *target = bp_tcache_take(cache, class_index, extent);
+    if (!target)
+        target = bp_tcache_refill(cache, class_index, extent, &stolen);
+    if (!target)
+        target = bp_arena_take(&pool->arena, class_index);
+    struct bp_slot *spare = bp_arena_take(&pool->arena, slot->class_index);
+    char *block = NULL;
+    if (target && spare && spare->dirty_bytes == 0 &&
+        bp_arena_relocate(&pool->arena, slot, target, spare, extent) == 0) {
+        block = target->live;
+        target->size_bytes = size_bytes;
+        put_back(pool, cache, slot);
+        bp_count(&cache->counters, BP_COUNT_realloc_moved, 1);
+        bp_count(&cache->counters, BP_COUNT_realloc_moved_bytes, moved_bytes);
+        note_peak(pool, cache);
+    } else if (target) {
+        put_back(pool, cache, target);
+    }
+    if (spare)
+        put_back(pool, cache, spare);
+    bp_tcache_leave(cache);
+    return block;
+}
+
+static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, size_t size_bytes)
+{
+    size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
+    void *moved = allocate(pool, class_index, size_bytes, 1, false);
+    if (!moved)
+        return NULL;
+    size_t copied_bytes = bp_min(bp_pool_usable_bytes(pool, slot->live), size_bytes);
+    memcpy(moved, slot->live, copied_bytes);
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    bp_count(&cache->counters, BP_COUNT_realloc_copied, 1);
+    bp_count(&cache->counters, BP_COUNT_realloc_copied_bytes, copied_bytes);
+    release(cache, slot);
+    bp_tcache_leave(cache);
+    return moved;
+}
+
 void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes)
 {
     struct bp_slot *slot = live_slot(pool, p, "realloc");
@@ -295,18 +426,8 @@ void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes)
         return refuse(pool);
     if (resize_in_place(pool, slot, size_bytes))
         return p;
-    size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
-    void *moved = allocate(pool, class_index, size_bytes, 1, false);
-    if (!moved)
-        return NULL;
-    size_t copied_bytes = bp_min(bp_pool_usable_bytes(pool, p), size_bytes);
-    memcpy(moved, p, copied_bytes);
-    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
-    bp_count(&cache->counters, BP_COUNT_realloc_copied, 1);
-    bp_count(&cache->counters, BP_COUNT_realloc_copied_bytes, copied_bytes);
-    release(cache, slot);
-    bp_tcache_leave(cache);
-    return moved;
+    void *moved = grow_by_moving(pool, slot, size_bytes);
+    return moved ? moved : grow_by_copying(pool, slot, size_bytes);
 }
 
 size_t bp_pool_trim(struct bp_pool *pool)

@@ -119,7 +119,9 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     bp_text_add(text, "bufpool: realloc in place %zu, moved %zu, copied %zu (", counters[BP_COUNT_realloc_in_place],
                 counters[BP_COUNT_realloc_moved], counters[BP_COUNT_realloc_copied]);
     bp_text_add_bytes(text, counters[BP_COUNT_realloc_copied_bytes]);
-    add_amount(text, "); calloc cleared", counters[BP_COUNT_calloc_bytes_zeroed]);
+    add_amount(text, "), bytes moved", counters[BP_COUNT_realloc_moved_bytes]);
+    add_amount(text, "; exchanged between classes", counters[BP_COUNT_exchanged_bytes]);
+    add_amount(text, "; calloc cleared", counters[BP_COUNT_calloc_bytes_zeroed]);
     add_amount(text, ", knew as zero", counters[BP_COUNT_calloc_bytes_not_zeroed]);
     bp_text_add(text, "\nbufpool: threads %zu, lock waits %zu, refills %zu, flushes %zu, drops %zu\n", stats->threads,
                 counters[BP_COUNT_contention], counters[BP_COUNT_refills], counters[BP_COUNT_flushes],

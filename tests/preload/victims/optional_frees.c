@@ -9,13 +9,15 @@ int main(void) {
 	void (*aligned)(void *, size_t, size_t) = (void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
 	for (size_t i = 0; i < LENGTH(sizes); i++) {
 		for (int again = 0; again < 3; again++) {
+			size_t rounded = (sizes[i] + 63) & ~(size_t)63;
+			void *p = make(sizes[i]), *q = make(sizes[i]), *r = aligned_alloc(64, rounded);
 			errno = 77;
 			if (cfree_)
-				cfree_(make(sizes[i]));
+				cfree_(p);
 			if (sized)
-				sized(make(sizes[i]), sizes[i]);
+				sized(q, sizes[i]);
 			if (aligned)
-				aligned(aligned_alloc(64, (sizes[i] + 63) & ~(size_t)63), 64, (sizes[i] + 63) & ~(size_t)63);
+				aligned(r, 64, rounded);
 			CHECK(errno == 77);
 		}
 	}
