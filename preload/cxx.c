@@ -5,7 +5,6 @@
  * In most programs they call malloc and free and would reach us anyway. jemalloc, tcmalloc and TBB define their own:
  * with one of them underneath, large objects of C++ programs would pass us by. A request goes to the pool if large,
  * else to malloc below; a failure goes to the C++ library's operator, which calls the new-handler and throws.
- * Operators that some library of the program defines for its own purposes keep every request that is not large.
  *
  * The names are those of the Itanium C++ ABI for 64-bit machines (m = unsigned long).
  *
@@ -24,14 +23,28 @@ typedef void *new_nothrow_function(size_t size, const struct nothrow *tag);
 typedef void *new_aligned_function(size_t size, size_t align);
 typedef void *new_aligned_nothrow_function(size_t size, size_t align, const struct nothrow *tag);
 typedef void delete_function(void *p);
+typedef void delete_sized_function(void *p, size_t size);
+typedef void delete_nothrow_function(void *p, const struct nothrow *tag);
 
-/* The operators of some library of the program that does not just call malloc; looked for once. */
+/*
+ * Operators that do more than call malloc and free; NULL where there is none. Looked for once.
+ *
+ * Either some library defines its own: then what is not large goes there. Or the program itself replaces the basic
+ * pair: then its definitions are called without us, and all other forms must reach them as the C++ library's do.
+ */
 static struct {
     _Atomic(bool) searched;
+    bool replaced; /* by the program: nothing is ours then */
     new_function *new_;
     new_function *new_array;
+    new_nothrow_function *new_nothrow;
+    new_nothrow_function *new_array_nothrow;
     delete_function *delete_;
     delete_function *delete_array;
+    delete_sized_function *delete_sized;
+    delete_sized_function *delete_array_sized;
+    delete_nothrow_function *delete_nothrow;
+    delete_nothrow_function *delete_array_nothrow;
 } custom;
 
 static void find_into(void *ret_function, void *symbol)
@@ -39,12 +52,24 @@ static void find_into(void *ret_function, void *symbol)
     memcpy(ret_function, &symbol, sizeof symbol);
 }
 
+static void *find_operator(const char *name)
+{
+    return custom.replaced ? bp_real_find_in_cxx_library(name) : bp_real_find_operator(name);
+}
+
 BP_COLD static void find_custom(void)
 {
-    find_into((void *)&custom.new_, bp_real_find_operator("_Znwm"));
-    find_into((void *)&custom.new_array, bp_real_find_operator("_Znam"));
-    find_into((void *)&custom.delete_, bp_real_find_operator("_ZdlPv"));
-    find_into((void *)&custom.delete_array, bp_real_find_operator("_ZdaPv"));
+    custom.replaced = bp_real_is_replaced("_Znwm") || bp_real_is_replaced("_ZdlPv");
+    find_into((void *)&custom.new_, find_operator("_Znwm"));
+    find_into((void *)&custom.new_array, find_operator("_Znam"));
+    find_into((void *)&custom.new_nothrow, find_operator("_ZnwmRKSt9nothrow_t"));
+    find_into((void *)&custom.new_array_nothrow, find_operator("_ZnamRKSt9nothrow_t"));
+    find_into((void *)&custom.delete_, find_operator("_ZdlPv"));
+    find_into((void *)&custom.delete_array, find_operator("_ZdaPv"));
+    find_into((void *)&custom.delete_sized, find_operator("_ZdlPvm"));
+    find_into((void *)&custom.delete_array_sized, find_operator("_ZdaPvm"));
+    find_into((void *)&custom.delete_nothrow, find_operator("_ZdlPvRKSt9nothrow_t"));
+    find_into((void *)&custom.delete_array_nothrow, find_operator("_ZdaPvRKSt9nothrow_t"));
     bp_store_release(&custom.searched, true); /* pairs with acquire in have_custom() */
 }
 
@@ -54,16 +79,15 @@ BP_ALWAYS_INLINE void have_custom(void)
         find_custom();
 }
 
-static bool is_large(size_t size)
+/* Is the request for an operator that is not ours? */
+static bool is_custom(size_t size)
 {
-    return size >= bp_load_relaxed(&bp_threshold_bytes);
+    return custom.replaced || size < bp_load_relaxed(&bp_threshold_bytes);
 }
 
 /* Memory without the C++ library's part, or NULL. */
-static void *allocate(size_t size, new_function *custom_new)
+static void *allocate(size_t size)
 {
-    if (!is_large(size) && custom_new)
-        return custom_new(size);
     return malloc(size ? size : 1);
 }
 
@@ -84,7 +108,9 @@ BP_EXPORT void *operator_new(size_t size) __asm__("_Znwm");
 void *operator_new(size_t size)
 {
     have_custom();
-    void *p = allocate(size, custom.new_);
+    if (custom.new_ && is_custom(size))
+        return custom.new_(size);
+    void *p = allocate(size);
     if (BP_LIKELY(p != NULL))
         return p;
     FAIL(new_function, "_Znwm", size);
@@ -94,7 +120,9 @@ BP_EXPORT void *operator_new_array(size_t size) __asm__("_Znam");
 void *operator_new_array(size_t size)
 {
     have_custom();
-    void *p = allocate(size, custom.new_array);
+    if (custom.new_array && is_custom(size))
+        return custom.new_array(size);
+    void *p = allocate(size);
     if (BP_LIKELY(p != NULL))
         return p;
     FAIL(new_function, "_Znam", size);
@@ -104,7 +132,9 @@ BP_EXPORT void *operator_new_nothrow(size_t size, const struct nothrow *tag) __a
 void *operator_new_nothrow(size_t size, const struct nothrow *tag)
 {
     have_custom();
-    void *p = custom.new_ ? NULL : malloc(size ? size : 1);
+    if (custom.new_nothrow && is_custom(size))
+        return custom.new_nothrow(size, tag);
+    void *p = allocate(size);
     if (BP_LIKELY(p != NULL))
         return p;
     FAIL(new_nothrow_function, "_ZnwmRKSt9nothrow_t", size, tag); /* calls our operator new, and catches */
@@ -114,7 +144,9 @@ BP_EXPORT void *operator_new_array_nothrow(size_t size, const struct nothrow *ta
 void *operator_new_array_nothrow(size_t size, const struct nothrow *tag)
 {
     have_custom();
-    void *p = custom.new_array ? NULL : malloc(size ? size : 1);
+    if (custom.new_array_nothrow && is_custom(size))
+        return custom.new_array_nothrow(size, tag);
+    void *p = allocate(size);
     if (BP_LIKELY(p != NULL))
         return p;
     FAIL(new_nothrow_function, "_ZnamRKSt9nothrow_t", size, tag);
@@ -160,55 +192,70 @@ void *operator_new_array_aligned_nothrow(size_t size, size_t align, const struct
 
 /* --- delete ----------------------------------------------------------------------------------------------------- */
 
-/* Blocks of ours are ours whatever operator made them; the others go back to whoever made them. */
-static void release(void *p, delete_function *custom_delete)
+/* Blocks of ours are ours whatever operator made them, unless the program has operators of its own. */
+static bool is_ours(const void *p)
 {
-    if (BP_UNLIKELY(custom_delete != NULL) && !bp_arena_contains(&bp_process_pool.arena, p))
-        custom_delete(p);
-    else
-        free(p);
+    return !custom.replaced && bp_arena_contains(&bp_process_pool.arena, p);
 }
 
 BP_EXPORT void operator_delete(void *p) __asm__("_ZdlPv");
 void operator_delete(void *p)
 {
     have_custom();
-    release(p, custom.delete_);
+    if (BP_UNLIKELY(custom.delete_ != NULL) && !is_ours(p))
+        custom.delete_(p);
+    else
+        free(p);
 }
 
 BP_EXPORT void operator_delete_array(void *p) __asm__("_ZdaPv");
 void operator_delete_array(void *p)
 {
     have_custom();
-    release(p, custom.delete_array);
+    if (BP_UNLIKELY(custom.delete_array != NULL) && !is_ours(p))
+        custom.delete_array(p);
+    else
+        free(p);
 }
 
 BP_EXPORT void operator_delete_sized(void *p, size_t size) __asm__("_ZdlPvm");
 void operator_delete_sized(void *p, size_t size)
 {
-    (void)size;
-    operator_delete(p);
+    have_custom();
+    if (BP_UNLIKELY(custom.delete_sized != NULL) && !is_ours(p))
+        custom.delete_sized(p, size);
+    else
+        free(p);
 }
 
 BP_EXPORT void operator_delete_array_sized(void *p, size_t size) __asm__("_ZdaPvm");
 void operator_delete_array_sized(void *p, size_t size)
 {
-    (void)size;
-    operator_delete_array(p);
+    have_custom();
+    if (BP_UNLIKELY(custom.delete_array_sized != NULL) && !is_ours(p))
+        custom.delete_array_sized(p, size);
+    else
+        free(p);
 }
 
 BP_EXPORT void operator_delete_nothrow(void *p, const struct nothrow *tag) __asm__("_ZdlPvRKSt9nothrow_t");
 void operator_delete_nothrow(void *p, const struct nothrow *tag)
 {
-    (void)tag;
-    operator_delete(p);
+    have_custom();
+    if (BP_UNLIKELY(custom.delete_nothrow != NULL) && !is_ours(p))
+        custom.delete_nothrow(p, tag);
+    else
+        free(p);
 }
 
 BP_EXPORT void operator_delete_array_nothrow(void *p, const struct nothrow *tag) __asm__("_ZdaPvRKSt9nothrow_t");
 void operator_delete_array_nothrow(void *p, const struct nothrow *tag)
 {
-    (void)tag;
-    operator_delete_array(p);
+    have_custom();
+    if (BP_UNLIKELY(custom.delete_array_nothrow != NULL) && !is_ours(p))
+        custom.delete_array_nothrow(p, tag);
+    else
+        free(p);
 }
 
 /* Aligned blocks came from memalign(), which free() takes back. */

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,7 +28,6 @@ extern void __tsan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved
 
 static const char *mode = "off"; /* for the report */
 static _Atomic(pid_t) reporter;  /* the process that has not reported yet; 0 when there is nothing to do */
-static struct stat stderr_at_start;
 
 /* --- start ------------------------------------------------------------------------------------------------------ */
 
@@ -94,6 +92,7 @@ __attribute__((constructor)) static void start(void)
     bp_options_init(options);
     if (getauxval(AT_SECURE)) /* the environment may be an attacker's */
         return;
+    bp_out_remember_stderr();
     bp_options_read(options, environ);
     if (options->help)
         bp_options_help();
@@ -103,8 +102,6 @@ __attribute__((constructor)) static void start(void)
 
     const char *reason = reason_to_stay_out(options);
     if (options->stats != BP_STATS_OFF) {
-        if (fstat(STDERR_FILENO, &stderr_at_start) != 0)
-            stderr_at_start.st_mode = 0;
         bp_store_relaxed(&reporter, getpid());
         (void)at_quick_exit(report_at_quick_exit);
     }
@@ -150,20 +147,11 @@ static void expand_path(struct bp_text *path, const char *pattern)
     }
 }
 
-/* Standard error, if it still is what it was when the program started: not a file that got its number since. */
-static int open_stderr(void)
-{
-    struct stat now;
-    bool same = stderr_at_start.st_mode != 0 && fstat(STDERR_FILENO, &now) == 0 &&
-                now.st_dev == stderr_at_start.st_dev && now.st_ino == stderr_at_start.st_ino;
-    return same ? STDERR_FILENO : -1;
-}
-
 /* Reports are appended, in one write: several processes may share a file. */
 static int open_report(void)
 {
     if (bp_process_options.stats_file[0] == '\0')
-        return open_stderr();
+        return bp_out_stderr();
     char path[2 * BP_TEXT_OPTION_BYTES];
     struct bp_text text = {.data = path, .size = sizeof path};
     expand_path(&text, bp_process_options.stats_file);

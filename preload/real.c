@@ -57,10 +57,22 @@ static void *handle_of_definer(const char *name)
     return dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
 }
 
+/* The address of argc on the initial stack, by the dynamic loader. */
+extern void *__libc_stack_end; // NOLINT(bugprone-reserved-identifier)
+
+/* The environment, also before the C library has set `environ`: it follows the arguments on the initial stack. */
+static char *const *environment(void)
+{
+    if (environ)
+        return environ;
+    const uintptr_t *argc = __libc_stack_end;
+    return (char *const *)(argc + 1 + *argc + 1);
+}
+
 static void choose_object(void)
 {
     static struct bp_options options;
-    if (!bp_options_peek(&options, environ, "UNDERLYING"))
+    if (!bp_options_peek(&options, environment(), "UNDERLYING"))
         return;
     if (options.underlying == BP_UNDERLYING_LIBC)
         underlying_handle = handle_of_definer("gnu_get_libc_version");
@@ -103,15 +115,12 @@ static size_t boot_aware_usable_size(void *p)
 enum search { NOT_YET, RUNNING, DONE };
 static enum search search;
 
-/*
- * Finds the underlying allocator. False while that cannot be done: the search is running (it called us), or the C
- * library has not set up the environment yet, which says where to search.
- */
+/* Finds the underlying allocator. False while the search is running: it called us. */
 static bool find_underlying(void)
 {
     if (search == DONE)
         return true;
-    if (search == RUNNING || !environ)
+    if (search == RUNNING)
         return false;
     search = RUNNING;
     int saved_errno = errno;
@@ -224,6 +233,12 @@ void *bp_real_find_operator(const char *name)
     bool is_plain = object == object_of(dlsym(RTLD_DEFAULT, "__cxa_throw")) || object == object_of(underlying_malloc) ||
                     object == object_of(dlsym(RTLD_NEXT, "malloc"));
     return is_plain ? NULL : symbol;
+}
+
+bool bp_real_is_replaced(const char *name)
+{
+    void *used = dlsym(RTLD_DEFAULT, name);
+    return used && object_of(used) != object_of(&bp_real);
 }
 
 void *bp_real_find_in_cxx_library(const char *name)

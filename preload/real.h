@@ -7,8 +7,8 @@
  * Why:     the program keeps the allocator that it would have had.
  * Layer:   P1. May use boot and layers 0 and 1 of src/.
  * Life:    every entry first points at a function that finds the underlying allocator and calls it; from then on at the
- *          allocator's own function, so that a forwarded call costs one indirect jump. Calls made by the search itself,
- *          or before the environment can be read, are served by boot.
+ *          allocator's own function, so that a forwarded call costs one indirect jump. Calls made by the search itself
+ *          are served by boot.
  * Threads: the first call comes from the loader or an early constructor, long before a second thread can exist.
  */
 #include <malloc.h>
@@ -39,6 +39,8 @@ void *bp_real_find(const char *name);
  * library or from the underlying allocator itself.
  */
 void *bp_real_find_operator(const char *name);
+/* True when the program itself defines `name`, so that our definition is not used. */
+bool bp_real_is_replaced(const char *name);
 /* The definition in the C++ library, wherever it was loaded: it knows how to fail. */
 void *bp_real_find_in_cxx_library(const char *name);
 /* True when BUFPOOL_UNDERLYING asks for jemalloc and it is not in the process. */

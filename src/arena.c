@@ -14,8 +14,8 @@
 #define RESERVATION_MIN_BYTES (16 * BP_MIB)
 #define RESERVATION_DEFAULT_BYTES (4 * BP_TIB)
 #define RESERVATION_MAX_BYTES (32 * BP_TIB)
-/* The owner table: enough units that small classes do not waste the reservation, few enough that it stays 32 KiB. */
-#define UNITS_COUNT ((size_t)4096)
+/* The owner table: enough units that small classes do not waste the reservation; 1 MiB, of which little is touched. */
+#define UNITS_COUNT ((size_t)65536)
 #define UNIT_MIN_BYTES (256 * BP_KIB)
 /* Address space is made accessible in steps of this size, to spare calls; a page that is never touched costs nothing. */
 #define COMMIT_STEP_BYTES (64 * BP_MIB)
@@ -82,6 +82,22 @@ void bp_arena_fini(struct bp_arena *arena)
     if (arena->reservation)
         (void)bp_os.unmap(arena->reservation, arena->reservation_bytes);
     arena->reservation = NULL;
+}
+
+void bp_arena_shrink(struct bp_arena *arena)
+{
+    (void)bp_lock_acquire(&arena->lock);
+    size_t used_bytes = arena->next_unit << arena->unit_shift;
+    size_t bytes = bp_load_relaxed(&arena->bytes);
+    char *end = (char *)arena->reservation + arena->reservation_bytes;
+    char *used_end = (char *)bp_load_relaxed(&arena->base) + used_bytes; // NOLINT(performance-no-int-to-ptr)
+    if (used_bytes < bytes) {
+        /* First nothing beyond is ours, then it is somebody else's. */
+        bp_store_release(&arena->bytes, used_bytes);
+        if (bp_os.unmap(used_end, (size_t)(end - used_end)) == 0)
+            arena->reservation_bytes -= (size_t)(end - used_end);
+    }
+    bp_lock_release(&arena->lock);
 }
 
 /*

@@ -78,7 +78,7 @@ struct bp_arena {
     struct bp_meta *meta;                          /* const */
     struct bp_budget *budget;                      /* const */
     void *reservation;                             /* const: as mapped, before alignment */
-    size_t reservation_bytes;                      /* const */
+    size_t reservation_bytes;                      /* lock */
     bool commit_is_charged;                        /* const: commit page by page instead of span by span */
     _Atomic(size_t) moves_left;                    /* atomic: moves until there may be too many mappings; relaxed */
     size_t next_unit;                              /* lock */
@@ -91,6 +91,12 @@ struct bp_arena {
 int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget *budget);
 /* Gives the address space back. */
 void bp_arena_fini(struct bp_arena *arena);
+
+/*
+ * Gives back the address space that is in no span yet. For a program that limits its address space while it runs, which
+ * did not count on ours. The arena grows no more.
+ */
+void bp_arena_shrink(struct bp_arena *arena);
 
 /*
  * Where `p` lies in the arena. Below arena->bytes for its own blocks and nothing else: the one test that every free of

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "atomic.h"
@@ -15,6 +16,8 @@ enum {
 };
 
 static _Atomic(unsigned) warnings_count;
+static bool stderr_known;
+static struct stat stderr_at_start; /* st_mode is 0 if it was closed */
 
 static void add_bytes(struct bp_text *text, const char *data, size_t length)
 {
@@ -164,6 +167,31 @@ bool bp_write_full(int fd, const char *data, size_t size)
     return ok;
 }
 
+static bool read_stderr(struct stat *ret_status)
+{
+    int saved_errno = errno;
+    bool ok = fstat(STDERR_FILENO, ret_status) == 0;
+    errno = saved_errno;
+    return ok;
+}
+
+void bp_out_remember_stderr(void)
+{
+    if (!read_stderr(&stderr_at_start))
+        stderr_at_start.st_mode = 0;
+    stderr_known = true;
+}
+
+int bp_out_stderr(void)
+{
+    if (!stderr_known)
+        return STDERR_FILENO;
+    struct stat now;
+    bool same = stderr_at_start.st_mode != 0 && read_stderr(&now) && now.st_dev == stderr_at_start.st_dev &&
+                now.st_ino == stderr_at_start.st_ino;
+    return same ? STDERR_FILENO : -1;
+}
+
 static void say_line(const char *format, va_list args)
 {
     char data[LINE_BYTES];
@@ -173,7 +201,9 @@ static void say_line(const char *format, va_list args)
     if (text.length == text.size - 1)
         text.length--;
     add_bytes(&text, "\n", 1);
-    (void)bp_write_full(STDERR_FILENO, text.data, text.length);
+    int fd = bp_out_stderr();
+    if (fd >= 0)
+        (void)bp_write_full(fd, text.data, text.length);
 }
 
 void bp_say(const char *format, ...)

@@ -33,6 +33,14 @@ void bp_text_add_json(struct bp_text *text, const char *string);
 /* Writes all of it, retrying after EINTR and short writes. Returns false once a write fails. */
 bool bp_write_full(int fd, const char *data, size_t size);
 
+/*
+ * Remembers what standard error is. From then on nothing is written to it once it is something else: a program that was
+ * started without one may open a file of its own under that number.
+ */
+void bp_out_remember_stderr(void);
+/* Its file descriptor, or -1 when it must not be written to. */
+int bp_out_stderr(void);
+
 /* One line "bufpool: ..." on standard error. After 16 of them a last line says that the rest is dropped. */
 void bp_warn(const char *format, ...) BP_PRINTF(1, 2);
 /* As bp_warn(), without the limit. For what the user asked to see. */

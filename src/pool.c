@@ -49,7 +49,7 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
         pool->budget.footprint_limit_bytes = SIZE_MAX;
 
     size_t shard_count = options->shard_count;
-    if (shard_count == BP_AUTO)
+    if (shard_count == 0)
         shard_count = bp_max(pool->cpu_count, SHARDS_MIN);
     shard_count = bp_min(ceil_pow2((unsigned)shard_count), BP_SHARDS_MAX);
     size_t buffers = options->thread_cache_buffers;

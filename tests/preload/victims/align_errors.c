@@ -15,7 +15,7 @@ int main(void) {
 			CHECK(errno == 77);
 		}
 	}
-	static const size_t huge[] = {(size_t)PTRDIFF_MAX + 1, SIZE_MAX - 100, SIZE_MAX};
+	static volatile const size_t huge[] = {(size_t)PTRDIFF_MAX + 1, SIZE_MAX - 100, SIZE_MAX};
 	for (size_t i = 0; i < LENGTH(huge); i++) {
 		for (size_t align = 16; align <= GIB; align *= 64) {
 			void *p = &p;
@@ -26,9 +26,9 @@ int main(void) {
 		}
 	}
 	errno = 0;
-	CHECK(pvalloc(SIZE_MAX) == NULL && errno == ENOMEM);
+	CHECK(pvalloc(huge[2]) == NULL && errno == ENOMEM);
 	errno = 0;
-	CHECK(valloc(SIZE_MAX) == NULL && errno == ENOMEM);
+	CHECK(valloc(huge[2]) == NULL && errno == ENOMEM);
 	exercise(1);
 	return done();
 }

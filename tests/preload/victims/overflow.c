@@ -11,6 +11,8 @@ static const size_t huge[] = {(size_t)PTRDIFF_MAX + 1, SIZE_MAX / 2 + 4096, SIZE
 		CHECK(errno == ENOMEM);                                                                                  \
 	} while (0)
 
+static volatile size_t max = SIZE_MAX; /* the compiler would warn of what it can see */
+
 int main(void) {
 	static const size_t kept[] = {100, 64 * KIB, 2 * MIB};
 	for (size_t i = 0; i < LENGTH(huge); i++) {
@@ -26,11 +28,11 @@ int main(void) {
 			free(p);
 		}
 	}
-	REFUSED(calloc(SIZE_MAX, 2));
-	REFUSED(calloc(2, SIZE_MAX / 2 + 1)); /* wraps to 0 */
-	REFUSED(calloc(SIZE_MAX / MIB + 2, MIB)); /* wraps to 1 MiB */
-	REFUSED(calloc((size_t)1 << 32, (size_t)1 << 32));
-	REFUSED(reallocarray(NULL, SIZE_MAX / MIB + 2, MIB));
+	REFUSED(calloc(max, 2));
+	REFUSED(calloc(2, max / 2 + 1)); /* wraps to 0 */
+	REFUSED(calloc(max / MIB + 2, MIB)); /* wraps to 1 MiB */
+	REFUSED(calloc(max / 8, max / 8));
+	REFUSED(reallocarray(NULL, max / MIB + 2, MIB));
 	exercise(1);
 	return done();
 }

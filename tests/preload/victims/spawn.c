@@ -9,7 +9,8 @@ extern char **environ;
 static char *program;
 
 static void *spawn_some(void *unused) {
-	char *again[] = {program, (char *)"child", NULL};
+	char argument[] = "child";
+	char *again[] = {program, argument, NULL};
 	for (int i = 0; i < 5; i++) {
 		pid_t child;
 		exercise((uint64_t)i);

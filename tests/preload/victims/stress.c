@@ -36,8 +36,8 @@ static struct parcel *seal(struct parcel *parcel, size_t size, uint64_t *dice) {
 	return parcel;
 }
 
-static void verify(const struct parcel *parcel) {
-	CHECK(malloc_usable_size((void *)parcel) >= parcel->size);
+static void verify(struct parcel *parcel) {
+	CHECK(malloc_usable_size(parcel) >= parcel->size);
 	CHECK(stamped(parcel->bytes, parcel->size - sizeof *parcel, parcel->seed));
 }
 

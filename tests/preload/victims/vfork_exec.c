@@ -9,7 +9,8 @@ int main(int argc, char **argv) {
 		exercise(1);
 		return 0;
 	}
-	char *again[] = {argv[0], (char *)"child", NULL};
+	char argument[] = "child";
+	char *again[] = {argv[0], argument, NULL};
 	void *kept = make(MIB);
 	stamp(kept, MIB, 3);
 	for (int i = 0; i < 20; i++) {

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Limits: a program that limits its address space means its own; the pool's reservation must not use it up.
+ *
+ * Layer: P3.
+ */
+/* With it the C library's header gives two of the four names to the other two. */
+#undef _FILE_OFFSET_BITS
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "entry.h"
+#include "process.h"
+
+/* The same limits by all four names: a 64-bit C library has one layout. */
+_Static_assert(sizeof(struct rlimit) == sizeof(struct rlimit64), "one layout");
+
+static void before_limit(__rlimit_resource_t resource, const struct rlimit64 *limit)
+{
+    struct bp_pool *pool = bp_process_pool_peek();
+    if (pool && limit && resource == RLIMIT_AS && limit->rlim_cur != RLIM64_INFINITY)
+        bp_arena_shrink(&pool->arena);
+}
+
+BP_EXPORT int prlimit64(pid_t pid, __rlimit_resource_t resource, const struct rlimit64 *limit, struct rlimit64 *old)
+{
+    if (pid == 0 || pid == getpid())
+        before_limit(resource, limit);
+    return (int)syscall(SYS_prlimit64, pid, resource, limit, old);
+}
+
+BP_EXPORT int prlimit(pid_t pid, __rlimit_resource_t resource, const struct rlimit *limit, struct rlimit *old)
+{
+    return prlimit64(pid, resource, (const struct rlimit64 *)limit, (struct rlimit64 *)old);
+}
+
+BP_EXPORT int setrlimit64(__rlimit_resource_t resource, const struct rlimit64 *limit)
+{
+    return prlimit64(0, resource, limit, NULL);
+}
+
+BP_EXPORT int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
+{
+    return prlimit64(0, resource, (const struct rlimit64 *)limit, NULL);
+}
