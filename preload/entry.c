@@ -7,12 +7,13 @@
  *
  * Layer: P3.
  */
+#include "entry.h"
+
 #include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "entry.h"
 #include "os.h"
 #include "process.h"
 
@@ -33,10 +34,18 @@ static void *pool_alloc_slow(size_t size, size_t align)
     return pool ? bp_pool_alloc_slow(pool, size, align) : NULL;
 }
 
+/* Not every allocator below sets errno when it fails. */
+static void *or_enomem(void *p)
+{
+    if (!p)
+        errno = ENOMEM;
+    return p;
+}
+
 BP_COLD static void *malloc_slow(size_t size)
 {
     void *p = pool_alloc_slow(size, 1);
-    return p ? p : bp_real.malloc(size);
+    return p ? p : or_enomem(bp_real.malloc(size));
 }
 
 BP_EXPORT void *malloc(size_t size)
@@ -96,7 +105,7 @@ BP_EXPORT void *calloc(size_t count, size_t size)
         if (p)
             return p;
     }
-    return bp_real.calloc(count, size);
+    return or_enomem(bp_real.calloc(count, size));
 }
 
 /* A block of ours becomes smaller than what the pool serves: it leaves, or stays if there is no memory to leave to. */
@@ -118,7 +127,7 @@ static void *move_out_large(void *p, size_t size)
         memcpy(moved, p, bp_min(size, bp_pool_usable_bytes(&bp_process_pool, p)));
         free(p);
     }
-    return moved;
+    return or_enomem(moved);
 }
 
 /* A block of the underlying allocator becomes large. One that is large already stays where it is. */
@@ -133,7 +142,7 @@ static void *move_in(void *p, size_t size)
             return moved;
         }
     }
-    return bp_real.realloc(p, size);
+    return or_enomem(bp_real.realloc(p, size));
 }
 
 BP_EXPORT void *realloc(void *p, size_t size)
@@ -189,7 +198,7 @@ BP_EXPORT void *aligned_alloc(size_t align, size_t size)
 BP_EXPORT void *memalign(size_t align, size_t size)
 {
     void *p = pool_alloc_aligned(align, size);
-    return p ? p : bp_real.memalign(align, size);
+    return p ? p : is_small(size) ? bp_real.memalign(align, size) : or_enomem(bp_real.memalign(align, size));
 }
 
 BP_EXPORT void *valloc(size_t size)

@@ -96,19 +96,21 @@ __attribute__((constructor)) static void start(void)
     bp_options_read(options, environ);
     if (options->help)
         bp_options_help();
-    if (bp_real_is_second_choice())
-        bp_warn("BUFPOOL_UNDERLYING=jemalloc: it is not in this process and cannot be loaded later (static TLS); start "
-                "with LD_PRELOAD=\"libbufpool_preload.so libjemalloc.so.2\"; using next");
+    const char *complaint = options->underlying != BP_UNDERLYING_NEXT ? bp_real_complaint() : NULL;
+    if (complaint)
+        bp_warn("BUFPOOL_UNDERLYING=%s: %s; using next",
+                options->underlying == BP_UNDERLYING_LIBC ? "libc" : "jemalloc", complaint);
 
     const char *reason = reason_to_stay_out(options);
+    /* Registered as early as we can: handlers that were registered before ours see our locks free. */
+    if (!reason || options->stats != BP_STATS_OFF)
+        (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
     if (options->stats != BP_STATS_OFF) {
         bp_store_relaxed(&reporter, getpid());
         (void)at_quick_exit(report_at_quick_exit);
     }
     if (!reason) {
         mode = "pool";
-        /* Registered as early as we can: handlers that were registered before ours see our locks free. */
-        (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
         bp_process_pool.max_size_bytes = options->max_size_bytes;
         bp_store_relaxed(&bp_threshold_bytes, bp_pool_min_size_bytes(options));
     } else if (options->verbose) {

@@ -33,7 +33,7 @@ struct bp_real bp_real = {
 static struct bp_real next;
 
 static void *underlying_handle; /* of the object that all entry points come from; RTLD_NEXT unless asked otherwise */
-static bool second_choice;
+static const char *complaint;  /* why it is not the one that was asked for */
 
 void *bp_real_find(const char *name)
 {
@@ -47,14 +47,11 @@ static void find_into(void *ret_function, const char *name)
     memcpy(ret_function, &symbol, sizeof symbol);
 }
 
-/* The handle of the loaded object that defines `name`, or NULL. */
-static void *handle_of_definer(const char *name)
+/* The load address of the object that defines `symbol`. */
+static void *object_of(const void *symbol)
 {
     Dl_info info;
-    void *symbol = dlsym(RTLD_NEXT, name);
-    if (!symbol || !dladdr(symbol, &info))
-        return NULL;
-    return dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    return symbol && dladdr(symbol, &info) ? info.dli_fbase : NULL;
 }
 
 /* The address of argc on the initial stack, by the dynamic loader. */
@@ -69,22 +66,33 @@ static char *const *environment(void)
     return (char *const *)(argc + 1 + *argc + 1);
 }
 
+/* Makes the object that defines `marker` the underlying one. Returns what is in the way, or NULL. */
+static const char *choose_definer_of(const char *marker, const char *absent)
+{
+    Dl_info info;
+    void *symbol = dlsym(RTLD_NEXT, marker);
+    if (!symbol || !dladdr(symbol, &info))
+        return absent;
+    if (info.dli_fbase == object_of(dlsym(RTLD_NEXT, "malloc")))
+        return NULL; /* it is the next one anyway */
+    /* Before the C library's own constructor, dlopen() would start it without its environment. */
+    if (!environ)
+        return "the program allocates before the C library has started, and another allocator is the next one";
+    underlying_handle = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    return underlying_handle ? NULL : absent;
+}
+
 static void choose_object(void)
 {
     static struct bp_options options;
     if (!bp_options_peek(&options, environment(), "UNDERLYING"))
         return;
     if (options.underlying == BP_UNDERLYING_LIBC)
-        underlying_handle = handle_of_definer("gnu_get_libc_version");
-    if (options.underlying == BP_UNDERLYING_JEMALLOC) {
-        underlying_handle = handle_of_definer("mallocx");
-        second_choice = !underlying_handle;
-    }
-}
-
-bool bp_real_is_second_choice(void)
-{
-    return second_choice;
+        complaint = choose_definer_of("gnu_get_libc_version", "the C library is not in this process");
+    if (options.underlying == BP_UNDERLYING_JEMALLOC)
+        complaint = choose_definer_of("mallocx",
+                                      "it is not in this process and cannot be loaded later (static TLS); start with "
+                                      "LD_PRELOAD=\"libbufpool_preload.so libjemalloc.so.2\"");
 }
 
 /* --- blocks of boot, for as long as they live ------------------------------------------------------------------- */
@@ -144,6 +152,12 @@ static bool find_underlying(void)
     }
     bp_real = found;
     return true;
+}
+
+const char *bp_real_complaint(void)
+{
+    (void)find_underlying();
+    return complaint;
 }
 
 static void *boot_or_enomem(size_t size, size_t align)
@@ -213,14 +227,7 @@ static size_t first_usable_size(void *p)
     return find_underlying() ? bp_real.malloc_usable_size(p) : bp_boot_contains(p) ? bp_boot_size_bytes(p) : 0;
 }
 
-/* --- C++ operators -------------------------------------------------------------------------------------------------- */
-
-/* The load address of the object that defines `symbol`. */
-static void *object_of(const void *symbol)
-{
-    Dl_info info;
-    return symbol && dladdr(symbol, &info) ? info.dli_fbase : NULL;
-}
+/* --- C++ operators ------------------------------------------------------------------------------------------------ */
 
 void *bp_real_find_operator(const char *name)
 {

@@ -43,7 +43,7 @@ void *bp_real_find_operator(const char *name);
 bool bp_real_is_replaced(const char *name);
 /* The definition in the C++ library, wherever it was loaded: it knows how to fail. */
 void *bp_real_find_in_cxx_library(const char *name);
-/* True when BUFPOOL_UNDERLYING asks for jemalloc and it is not in the process. */
-bool bp_real_is_second_choice(void);
+/* Why the underlying allocator is not the one that BUFPOOL_UNDERLYING asks for; NULL when it is. */
+const char *bp_real_complaint(void);
 
 #endif

@@ -14,10 +14,10 @@
 #define RESERVATION_MIN_BYTES (16 * BP_MIB)
 #define RESERVATION_DEFAULT_BYTES (4 * BP_TIB)
 #define RESERVATION_MAX_BYTES (32 * BP_TIB)
-/* The owner table: enough units that small classes do not waste the reservation; 1 MiB, of which little is touched. */
+/* The owner table: many units, so that small classes do not waste the reservation; of its 1 MiB little is touched. */
 #define UNITS_COUNT ((size_t)65536)
 #define UNIT_MIN_BYTES (256 * BP_KIB)
-/* Address space is made accessible in steps of this size, to spare calls; a page that is never touched costs nothing. */
+/* Address space is made accessible in steps of this size, to spare calls; pages that are never touched are free. */
 #define COMMIT_STEP_BYTES (64 * BP_MIB)
 
 /*
@@ -245,8 +245,7 @@ static void note_seams(struct bp_slot *slot, size_t start_page, size_t end_page)
     slot->seam_count = (uint8_t)count;
 }
 
-/* Moves the pages from `start_bytes` to `end_bytes` of one slot to the same place in another or, if `to_bytes` differs,
- * to that. */
+/* Moves pages of one slot, from `from_bytes` on, to `to_bytes` of another. */
 static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_bytes, struct bp_slot *to,
                       size_t to_bytes, size_t bytes)
 {

@@ -60,7 +60,7 @@ struct bp_span {
  * folded into one number.
  */
 struct bp_owner {
-    _Atomic(uintptr_t) records; /* atomic: 0 while the unit is in no span; release: pairs with acquire in bp_owner_records() */
+    _Atomic(uintptr_t) records; /* 0 while the unit is in no span; release: pairs with acquire in bp_owner_records() */
     uint8_t stride_shift;       /* const once records is set */
     uint8_t class_index;        /* const once records is set */
     uint16_t node;              /* const once records is set: NUMA node whose memory the span holds */
@@ -157,8 +157,8 @@ void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot);
 int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes);
 /*
  * Moves the last `bytes` (whole pages) of the dirty extent of `from` to the end of that of `to`, without copying and
- * without a fault. 0, or a negative errno and nothing moved: the kernel is too old, or these pages lie in several of its
- * mappings, or there would be too many of those.
+ * without a fault. 0, or a negative errno and nothing moved: the kernel is too old, or these pages lie in several of
+ * its mappings, or there would be too many of those.
  */
 int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, size_t bytes);
 /*
@@ -169,7 +169,7 @@ int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *
 int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, struct bp_slot *spare,
                       size_t dirty_bytes);
 /*
- * Gives the slot's pages beyond `keep_bytes` (whole pages) back to the kernel and uncharges them. Returns the bytes given back.
+ * Gives the slot's pages beyond `keep_bytes` (whole pages) back to the kernel and uncharges them. Returns the bytes.
  * Where the kernel refuses (locked memory) the slot stays dirty and charged: its contents must be expected to survive.
  */
 size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_bytes);

@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "out.h"
+
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -154,14 +156,8 @@ static size_t tightest_limit(const char *root, char *directory, const char *leaf
     size_t limit = SIZE_MAX;
     for (;;) {
         char path[1024];
-        size_t root_length = strlen(root);
-        size_t directory_length = strlen(directory);
-        size_t leaf_length = strlen(leaf);
-        if (root_length + directory_length + leaf_length >= sizeof path)
-            return limit;
-        memcpy(path, root, root_length);
-        memcpy(path + root_length, directory, directory_length);
-        memcpy(path + root_length + directory_length, leaf, leaf_length + 1);
+        struct bp_text text = {.data = path, .size = sizeof path};
+        bp_text_add(&text, "%s%s%s", root, directory, leaf);
         limit = bp_min(limit, read_limit(path));
         char *slash = strrchr(directory, '/');
         if (!slash)

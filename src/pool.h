@@ -58,7 +58,7 @@ void bp_pool_postfork_parent(struct bp_pool *pool);
 void bp_pool_postfork_child(struct bp_pool *pool);
 
 /*
- * The hit path. `size_bytes` is within the pool's range; `cache` is bp_tls[pool->caches.id], given by the caller because
+ * The hit path. `size_bytes` is within the pool's range; `cache` is bp_tls[pool->caches.id], given by the caller as
  * one with a single pool knows the index when it is compiled.
  */
 BP_ALWAYS_INLINE void *bp_pool_alloc_fast(struct bp_tcache *cache, size_t size_bytes)

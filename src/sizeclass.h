@@ -37,7 +37,7 @@ BP_ALWAYS_INLINE size_t bp_class_of(size_t size_bytes)
 /* As bp_class_of(), with slots that start at a multiple of `align_bytes` (a power of two up to BP_ALIGN_MAX_BYTES). */
 BP_ALWAYS_INLINE size_t bp_class_of_aligned(size_t size_bytes, size_t align_bytes)
 {
-    return bp_class_of(bp_max(size_bytes, bp_max(align_bytes, 2 * BP_COLOUR_BYTES) - BP_COLOUR_BYTES));
+    return bp_class_of(bp_max(size_bytes, bp_max(align_bytes, (size_t)2 * BP_COLOUR_BYTES) - BP_COLOUR_BYTES));
 }
 
 BP_ALWAYS_INLINE unsigned bp_class_stride_shift(size_t class_index)

@@ -9,7 +9,7 @@ struct bp_tcache bp_tcache_gone;
 
 #define NONE &bp_tcache_none
 BP_THREAD_LOCAL struct bp_tcache *bp_tls[] = {NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE};
-_Static_assert(sizeof bp_tls == BP_POOLS_MAX * sizeof bp_tls[0], "an initialiser for every pool");
+_Static_assert(sizeof bp_tls / sizeof bp_tls[0] == BP_POOLS_MAX, "an initialiser for every pool");
 
 /* One key for all pools: its destructor is how a thread's end is seen. */
 static pthread_key_t exit_key;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef BENCH_WORKLOAD_H
-#define BENCH_WORKLOAD_H
+#ifndef BP_WORKLOAD_H
+#define BP_WORKLOAD_H
 /*
  * What main.c (options, threads, clocks, the report) knows of workloads.c (what is done to memory).
  *

@@ -35,7 +35,7 @@ CONFIGURATIONS = {
     'capped': Configuration({'MAX_BYTES': '4M', 'MAX_SIZE': '2M'}),
     'off': Configuration({'MODE': 'off'}, pools=False),
     'libc': Configuration({'UNDERLYING': 'libc'}),
-    'jemalloc': Configuration({'UNDERLYING': 'jemalloc'}),
+    'jemalloc': Configuration({'UNDERLYING': 'jemalloc'}, chain='jemalloc'),
     'over-jemalloc': Configuration(chain='jemalloc'),
     'over-mimalloc': Configuration(chain='mimalloc'),
     'over-tcmalloc': Configuration(chain='tcmalloc'),
@@ -73,6 +73,8 @@ GROUPS = {
         Case('realloc_zero', not_with=('mimalloc',)),
         Case('calloc_dirty 1'),
         Case('calloc_dirty 2'),
+        Case('attributes lock'),
+        Case('attributes lock_all'),
         Case('optional_frees'),
         Case('libc_growers'),
         Case('libc_private', not_with=(*CHAINS, 'own jemalloc')),
@@ -115,7 +117,9 @@ GROUPS = {
             for size in (150, 1024)
         ),
     ],
-    'stress': [Case(f'stress {seed} 6000') for seed in range(2, 7)],
+    'attributes': [Case(f'attributes {deed}') for deed in ('protect', 'readonly', 'unmap', 'dontfork', 'wipeonfork', 'ring')],
+    'stress': [Case(f'stress {seed} 6000') for seed in (2, 3, 4)],
+    'long': [Case('thread_churn 100000'), *(Case(f'stress {seed} 6000') for seed in range(10, 40))],
 }
 
 # What is said about a bad value.

@@ -60,7 +60,7 @@ int bufpool_create(const struct bufpool_config *config, struct bufpool **ret_poo
 /* Gives all memory of the pool back, blocks in use included. No other thread may be using the pool. NULL is allowed. */
 void bufpool_destroy(struct bufpool *pool);
 
-/* A block of `size_bytes`, 1 to 16 GiB, with undefined contents. NULL: limit reached, no memory, or size out of range. */
+/* A block of `size_bytes`, 1 to 16 GiB, with undefined contents. NULL: limit reached, no memory, size out of range. */
 void *bufpool_alloc(struct bufpool *pool, size_t size_bytes);
 
 /* A block of zeros. */
