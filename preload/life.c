@@ -64,21 +64,21 @@ static void before_fork(void)
 {
     struct bp_pool *pool = bp_process_pool_peek();
     if (pool)
-        bp_pool_prefork(pool);
+        bp_pools_prefork(&pool, 1);
 }
 
 static void after_fork_in_parent(void)
 {
     struct bp_pool *pool = bp_process_pool_peek();
     if (pool)
-        bp_pool_postfork_parent(pool);
+        bp_pools_postfork_parent(&pool, 1);
 }
 
 static void after_fork_in_child(void)
 {
     struct bp_pool *pool = bp_process_pool_peek();
     if (pool)
-        bp_pool_postfork_child(pool);
+        bp_pools_postfork_child(&pool, 1);
     if (bp_process_options.stats != BP_STATS_OFF)
         bp_store_relaxed(&reporter, getpid());
 }

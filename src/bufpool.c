@@ -26,33 +26,24 @@ struct bufpool {
 
 /* Taken before every other lock, and only while no pool is in an operation of this thread. */
 static pthread_mutex_t pools_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct bufpool *pools[BP_POOLS_MAX];
+static struct bp_pool *pools[BP_POOLS_MAX];
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static void before_fork(void)
 {
     (void)pthread_mutex_lock(&pools_mutex);
-    for (unsigned id = 0; id < BP_POOLS_MAX; id++) {
-        if (pools[id])
-            bp_pool_prefork(&pools[id]->pool);
-    }
+    bp_pools_prefork(pools, BP_POOLS_MAX);
 }
 
 static void after_fork_in_parent(void)
 {
-    for (unsigned id = BP_POOLS_MAX; id-- > 0;) {
-        if (pools[id])
-            bp_pool_postfork_parent(&pools[id]->pool);
-    }
+    bp_pools_postfork_parent(pools, BP_POOLS_MAX);
     (void)pthread_mutex_unlock(&pools_mutex);
 }
 
 static void after_fork_in_child(void)
 {
-    for (unsigned id = 0; id < BP_POOLS_MAX; id++) {
-        if (pools[id])
-            bp_pool_postfork_child(&pools[id]->pool);
-    }
+    bp_pools_postfork_child(pools, BP_POOLS_MAX);
     (void)pthread_mutex_init(&pools_mutex, NULL);
 }
 
@@ -72,6 +63,8 @@ static int read_config(const struct bufpool_config *given, struct bp_options *op
     }
     if (config.thread_cache_count > BP_THREAD_CACHE_MAX || config.shard_count > BP_SHARDS_MAX)
         return -EINVAL;
+    if ((config.cache_bytes | config.max_bytes | config.thread_cache_bytes) >= BP_PERCENT_FLAG)
+        return -EINVAL; /* options keep percentages there */
     bp_options_init(options);
     options->min_size_bytes = 1;
     if (config.cache_bytes != 0)
@@ -106,7 +99,7 @@ API int bufpool_create(const struct bufpool_config *config, struct bufpool **ret
     error = id == BP_POOLS_MAX ? -EMFILE : bp_pool_init(&pool->pool, id, &options);
     if (error == 0) {
         pool->id = id;
-        pools[id] = pool;
+        pools[id] = &pool->pool;
     }
     (void)pthread_mutex_unlock(&pools_mutex);
     if (error != 0) {

@@ -139,10 +139,10 @@ static int extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot 
     if (error == 0)
         return 0;
     size_t wanted = error == -EDQUOT ? dirty_bytes - slot->dirty_bytes : SIZE_MAX;
-    if (bp_shards_purge(&pool->shards, wanted, &cache->counters) == 0) {
+    size_t purged = bp_shards_purge(&pool->shards, wanted, &cache->counters);
+    if (purged < wanted) {
         bp_tcache_flush(cache);
-        if (bp_shards_purge(&pool->shards, wanted, &cache->counters) == 0)
-            return error;
+        (void)bp_shards_purge(&pool->shards, wanted - purged, &cache->counters);
     }
     return bp_arena_extend(&pool->arena, slot, dirty_bytes);
 }
@@ -211,7 +211,7 @@ static void fill_from_surplus(struct bp_pool *pool, struct bp_tcache *cache, str
 
 static bool serves(const struct bp_pool *pool, size_t size_bytes, size_t align_bytes)
 {
-    return size_bytes <= pool->max_size_bytes && align_bytes <= BP_ALIGN_MAX_BYTES;
+    return size_bytes - 1 < pool->max_size_bytes && align_bytes <= BP_ALIGN_MAX_BYTES;
 }
 
 static void count_request(struct bp_tcache *cache, size_t class_index, enum source source, size_t size_bytes)
@@ -439,27 +439,47 @@ size_t bp_pool_trim(struct bp_pool *pool)
     return purged;
 }
 
-/* Locks in rank order. */
-void bp_pool_prefork(struct bp_pool *pool)
+/* Does something with each pool; the caller's loops over ranks keep the lock order. */
+#define FOR_EACH_POOL(pool) \
+    for (size_t i = 0; i < count; i++) \
+        for (struct bp_pool *pool = pools[i]; pool; pool = NULL)
+
+void bp_pools_prefork(struct bp_pool *const *pools, size_t count)
 {
-    bp_tcaches_lock_all(&pool->caches);
-    bp_shards_lock_all(&pool->shards);
-    (void)bp_lock_acquire(&pool->arena.lock);
-    (void)bp_lock_acquire(&pool->meta.lock);
+    FOR_EACH_POOL(pool)
+        (void)bp_lock_acquire(&pool->caches.lock);
+    FOR_EACH_POOL(pool)
+        (void)bp_lock_acquire(&pool->caches.orphan_lock);
+    FOR_EACH_POOL(pool)
+        bp_shards_lock_all(&pool->shards);
+    FOR_EACH_POOL(pool)
+        (void)bp_lock_acquire(&pool->arena.lock);
+    FOR_EACH_POOL(pool)
+        (void)bp_lock_acquire(&pool->meta.lock);
 }
 
-void bp_pool_postfork_parent(struct bp_pool *pool)
+void bp_pools_postfork_parent(struct bp_pool *const *pools, size_t count)
 {
-    bp_lock_release(&pool->meta.lock);
-    bp_lock_release(&pool->arena.lock);
-    bp_shards_unlock_all(&pool->shards);
-    bp_tcaches_unlock_all(&pool->caches);
+    FOR_EACH_POOL(pool)
+    {
+        bp_lock_release(&pool->meta.lock);
+        bp_lock_release(&pool->arena.lock);
+        bp_shards_unlock_all(&pool->shards);
+        bp_lock_release(&pool->caches.orphan_lock);
+        bp_lock_release(&pool->caches.lock);
+    }
 }
 
-void bp_pool_postfork_child(struct bp_pool *pool)
+void bp_pools_postfork_child(struct bp_pool *const *pools, size_t count)
 {
-    bp_lock_reinit(&pool->meta.lock);
-    bp_lock_reinit(&pool->arena.lock);
-    bp_shards_reinit_locks(&pool->shards);
-    bp_tcaches_after_fork(&pool->caches);
+    FOR_EACH_POOL(pool)
+    {
+        bp_lock_reinit(&pool->meta.lock);
+        bp_lock_reinit(&pool->arena.lock);
+        bp_shards_reinit_locks(&pool->shards);
+        bp_lock_reinit(&pool->caches.orphan_lock);
+        bp_lock_reinit(&pool->caches.lock);
+    }
+    FOR_EACH_POOL(pool)
+        bp_tcaches_after_fork(&pool->caches);
 }

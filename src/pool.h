@@ -9,7 +9,7 @@
  * Layer:   6.
  * Owns:    all of it.
  * Failure: NULL means that the caller should use another allocator; counters say why. errno is never changed.
- * Fork:    the three bp_pool_*fork() functions, from pthread_atfork().
+ * Fork:    the three bp_pools_*fork() functions, from pthread_atfork().
  */
 #include "options.h"
 #include "tcache.h"
@@ -53,9 +53,10 @@ size_t bp_pool_usable_bytes(struct bp_pool *pool, const void *p);
 /* Purges all that is free in the shards and in the caller's thread cache. Returns the bytes given back. */
 size_t bp_pool_trim(struct bp_pool *pool);
 
-void bp_pool_prefork(struct bp_pool *pool);
-void bp_pool_postfork_parent(struct bp_pool *pool);
-void bp_pool_postfork_child(struct bp_pool *pool);
+/* For all pools of the process at once, as locks are taken in rank order over all of them. NULLs are skipped. */
+void bp_pools_prefork(struct bp_pool *const *pools, size_t count);
+void bp_pools_postfork_parent(struct bp_pool *const *pools, size_t count);
+void bp_pools_postfork_child(struct bp_pool *const *pools, size_t count);
 
 /*
  * The hit path. `size_bytes` is within the pool's range; `cache` is bp_tls[pool->caches.id], given by the caller as

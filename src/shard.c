@@ -12,7 +12,8 @@ int bp_shards_init(struct bp_shards *shards, unsigned count, size_t buffers_max,
     shards->shards = bp_meta_alloc(meta, count * sizeof *shards->shards);
     if (!shards->shards)
         return -ENOMEM;
-    bp_shards_reinit_locks(shards);
+    for (unsigned i = 0; i < count; i++)
+        bp_lock_init(&shards->shards[i].lock, BP_RANK_SHARD);
     return 0;
 }
 
@@ -180,8 +181,6 @@ void bp_shards_unlock_all(struct bp_shards *shards)
 
 void bp_shards_reinit_locks(struct bp_shards *shards)
 {
-    for (unsigned i = 0; i < shards->count; i++) {
-        shards->shards[i].lock = (struct bp_lock){0};
-        bp_lock_init(&shards->shards[i].lock, BP_RANK_SHARD);
-    }
+    for (unsigned i = 0; i < shards->count; i++)
+        bp_lock_reinit(&shards->shards[i].lock);
 }

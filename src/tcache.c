@@ -336,18 +336,6 @@ size_t bp_tcaches_cached_bytes(struct bp_tcaches *caches)
     return sum;
 }
 
-void bp_tcaches_lock_all(struct bp_tcaches *caches)
-{
-    (void)bp_lock_acquire(&caches->lock);
-    (void)bp_lock_acquire(&caches->orphan_lock);
-}
-
-void bp_tcaches_unlock_all(struct bp_tcaches *caches)
-{
-    bp_lock_release(&caches->orphan_lock);
-    bp_lock_release(&caches->lock);
-}
-
 /*
  * Another thread may have been anywhere in its cache when the process was copied. Its stores reached the copy in
  * program order, and the list is changed by one store to head, so the list is sound; the sums beside it may be one
@@ -373,8 +361,6 @@ static void recount(struct bp_tcache *cache)
 
 void bp_tcaches_after_fork(struct bp_tcaches *caches)
 {
-    bp_lock_reinit(&caches->lock);
-    bp_lock_reinit(&caches->orphan_lock);
     struct bp_tcache *own = bp_tls[caches->id];
     struct bp_tcache *next;
     for (struct bp_tcache *cache = caches->list; cache; cache = next) {

@@ -107,9 +107,7 @@ void bp_tcaches_visit(struct bp_tcaches *caches, void (*visit)(const struct bp_t
 /* Bytes in all bins. */
 size_t bp_tcaches_cached_bytes(struct bp_tcaches *caches);
 
-void bp_tcaches_lock_all(struct bp_tcaches *caches);
-void bp_tcaches_unlock_all(struct bp_tcaches *caches);
-/* In the child, with the shards' locks usable: recovers what other threads had cached and starts counting at zero. */
+/* In the child, with all locks usable: recovers what other threads had cached and starts counting at zero. */
 void bp_tcaches_after_fork(struct bp_tcaches *caches);
 
 /* The hit path of an allocation of `size_bytes` in its class, or NULL. */

@@ -6,25 +6,26 @@
 #include "victim.h"
 #include <fcntl.h>
 
-int main(void) {
-	int keep[3];
-	for (int fd = 0; fd < 3; fd++) {
-		char name[] = "/tmp/closed_fds.XXXXXX";
-		CHECK(fcntl(fd, F_GETFD) == -1);
-		CHECK(mkostemp(name, O_APPEND) == fd);
-		CHECK(unlink(name) == 0);
-		CHECK(write(fd, "mine\n", 5) == 5);
-		CHECK((keep[fd] = fcntl(fd, F_DUPFD, 3)) >= 3);
-	}
-	for (int i = 0; i < 50; i++)
-		exercise((uint64_t)i);
-	pid_t child = fork();
-	if (child == 0)
-		return 0; /* goes through everything that a process does at its end */
-	reap(child);
-	for (int fd = 0; fd < 3; fd++) {
-		char text[100];
-		CHECK(pread(keep[fd], text, sizeof text, 0) == 5 && memcmp(text, "mine\n", 5) == 0);
-	}
-	return 0;
+int main(void)
+{
+    int keep[3];
+    for (int fd = 0; fd < 3; fd++) {
+        char name[] = "/tmp/closed_fds.XXXXXX";
+        CHECK(fcntl(fd, F_GETFD) == -1);
+        CHECK(mkostemp(name, O_APPEND) == fd);
+        CHECK(unlink(name) == 0);
+        CHECK(write(fd, "mine\n", 5) == 5);
+        CHECK((keep[fd] = fcntl(fd, F_DUPFD, 3)) >= 3);
+    }
+    for (int i = 0; i < 50; i++)
+        exercise((uint64_t)i);
+    pid_t child = fork();
+    if (child == 0)
+        return 0; /* goes through everything that a process does at its end */
+    reap(child);
+    for (int fd = 0; fd < 3; fd++) {
+        char text[100];
+        CHECK(pread(keep[fd], text, sizeof text, 0) == 5 && memcmp(text, "mine\n", 5) == 0);
+    }
+    return 0;
 }

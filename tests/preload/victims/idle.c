@@ -2,7 +2,8 @@
 /* Asks for nothing large. */
 #include "victim.h"
 
-int main(void) {
-	free(make(100));
-	return done();
+int main(void)
+{
+    free(make(100));
+    return done();
 }

@@ -25,93 +25,106 @@
 #define GIB ((size_t)1 << 30)
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
-#define CHECK(promise)                                                                                                   \
-	do {                                                                                                             \
-		if (!(promise)) {                                                                                        \
-			dprintf(2, "%s:%d: not so: %s (errno %d)\n", __FILE__, __LINE__, #promise, errno);               \
-			_exit(1);                                                                                        \
-		}                                                                                                        \
-	} while (0)
+#define CHECK(promise)                                                                                                 \
+    do {                                                                                                               \
+        if (!(promise)) {                                                                                              \
+            dprintf(2, "%s:%d: not so: %s (errno %d)\n", __FILE__, __LINE__, #promise, errno);                         \
+            _exit(1);                                                                                                  \
+        }                                                                                                              \
+    } while (0)
 
 /* Sizes on both sides of every likely threshold. */
 static const size_t sizes[] = {
-	1, 24, 4095, 4096, 4097, 64 * KIB - 1, 64 * KIB, 128 * KIB - 1, 128 * KIB, 128 * KIB + 1, MIB, MIB + 1, 5 * MIB, 17 * MIB,
+    1,   24,      4095,    4096,     4097, 64 * KIB - 1, 64 * KIB, 128 * KIB - 1, 128 * KIB, 128 * KIB + 1,
+    MIB, MIB + 1, 5 * MIB, 17 * MIB,
 };
 
-static inline uint64_t mix(uint64_t x) {
-	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return x ^ (x >> 31);
+static inline uint64_t mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
 }
 
 /* The next number of the sequence that *state stands for. */
-static inline uint64_t roll(uint64_t *state) {
-	return mix(*state += UINT64_C(0x9e3779b97f4a7c15));
+static inline uint64_t roll(uint64_t *state)
+{
+    return mix(*state += UINT64_C(0x9e3779b97f4a7c15));
 }
 
-static inline void *make(size_t size) {
-	void *p = malloc(size);
-	CHECK(p != NULL);
-	return p;
+static inline void *make(size_t size)
+{
+    void *p = malloc(size);
+    CHECK(p != NULL);
+    return p;
 }
 
 /* The offset of the stamped byte after `at`: all of a small block; of a large one its ends and a byte in every page. */
-static inline size_t stamp_next(size_t at, size_t size) {
-	int dense = size <= 16 * KIB || at < 256 || at >= size - 256;
-	if (dense)
-		return at + 1;
-	size_t next = at + 4093; /* prime and less than a page: meets every page, each at another place */
-	return next < size - 256 ? next : size - 256;
+static inline size_t stamp_next(size_t at, size_t size)
+{
+    int dense = size <= 16 * KIB || at < 256 || at >= size - 256;
+    if (dense)
+        return at + 1;
+    size_t next = at + 4093; /* prime and less than a page: meets every page, each at another place */
+    return next < size - 256 ? next : size - 256;
 }
 
-static inline unsigned char stamp_byte(size_t at, uint64_t seed) {
-	return (unsigned char)(mix(seed + at) | 1); /* never zero: calloc must not be able to pass by chance */
+static inline unsigned char stamp_byte(size_t at, uint64_t seed)
+{
+    return (unsigned char)(mix(seed + at) | 1); /* never zero: calloc must not be able to pass by chance */
 }
 
-static inline void stamp(void *block, size_t size, uint64_t seed) {
-	for (size_t at = 0; at < size; at = stamp_next(at, size))
-		((unsigned char *)block)[at] = stamp_byte(at, seed);
+static inline void stamp(void *block, size_t size, uint64_t seed)
+{
+    for (size_t at = 0; at < size; at = stamp_next(at, size))
+        ((unsigned char *)block)[at] = stamp_byte(at, seed);
 }
 
 /* Whether the first `size` bytes still carry the stamp that a block of `stamped` bytes got. */
-static inline int stamped_part(const void *block, size_t size, size_t stamped, uint64_t seed) {
-	for (size_t at = 0; at < stamped && at < size; at = stamp_next(at, stamped))
-		if (((const unsigned char *)block)[at] != stamp_byte(at, seed))
-			return 0;
-	return 1;
+static inline int stamped_part(const void *block, size_t size, size_t stamped, uint64_t seed)
+{
+    for (size_t at = 0; at < stamped && at < size; at = stamp_next(at, stamped))
+        if (((const unsigned char *)block)[at] != stamp_byte(at, seed))
+            return 0;
+    return 1;
 }
 
-static inline int stamped(const void *block, size_t size, uint64_t seed) {
-	return stamped_part(block, size, size, seed);
+static inline int stamped(const void *block, size_t size, uint64_t seed)
+{
+    return stamped_part(block, size, size, seed);
 }
 
-static inline int all_zero(const void *block, size_t size) {
-	const unsigned char *bytes = (const unsigned char *)block;
-	return size == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
+static inline int all_zero(const void *block, size_t size)
+{
+    const unsigned char *bytes = (const unsigned char *)block;
+    return size == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
 }
 
 /* Allocates, stamps, checks and frees a block of each size: "the allocator still works here". */
-static inline void exercise(uint64_t seed) {
-	static const size_t some[] = {100, 64 * KIB, 300 * KIB, 2 * MIB};
-	void *blocks[LENGTH(some)];
-	for (size_t i = 0; i < LENGTH(some); i++)
-		stamp(blocks[i] = make(some[i]), some[i], seed + i);
-	for (size_t i = 0; i < LENGTH(some); i++) {
-		CHECK(stamped(blocks[i], some[i], seed + i));
-		free(blocks[i]);
-	}
+static inline void exercise(uint64_t seed)
+{
+    static const size_t some[] = {100, 64 * KIB, 300 * KIB, 2 * MIB};
+    void *blocks[LENGTH(some)];
+    for (size_t i = 0; i < LENGTH(some); i++)
+        stamp(blocks[i] = make(some[i]), some[i], seed + i);
+    for (size_t i = 0; i < LENGTH(some); i++) {
+        CHECK(stamped(blocks[i], some[i], seed + i));
+        free(blocks[i]);
+    }
 }
 
 /* Waits for a child and demands that it ended with status 0. */
-static inline void reap(pid_t child) {
-	int status;
-	CHECK(child > 0);
-	CHECK(waitpid(child, &status, 0) == child);
-	if (status != 0)
-		dprintf(2, "child: wait status %#x\n", (unsigned)status);
-	CHECK(status == 0);
+static inline void reap(pid_t child)
+{
+    int status;
+    CHECK(child > 0);
+    CHECK(waitpid(child, &status, 0) == child);
+    if (status != 0)
+        dprintf(2, "child: wait status %#x\n", (unsigned)status);
+    CHECK(status == 0);
 }
 
-static inline int done(void) {
-	return puts("ok") < 0 || fflush(stdout) != 0;
+static inline int done(void)
+{
+    return puts("ok") < 0 || fflush(stdout) != 0;
 }

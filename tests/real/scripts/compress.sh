@@ -9,9 +9,9 @@ zstd -q -T2 -9 -k plain
 gzip -nk plain
 md5sum plain.xz plain.zst plain.gz
 for file in plain.xz plain.zst plain.gz; do
-	case $file in
-	*.xz) xz -T2 -dc $file ;;
-	*.zst) zstd -qdc $file ;;
-	*.gz) gzip -dc $file ;;
-	esac | cmp - plain && echo "$file is right"
+    case $file in
+    *.xz) xz -T2 -dc $file ;;
+    *.zst) zstd -qdc $file ;;
+    *.gz) gzip -dc $file ;;
+    esac | cmp - plain && echo "$file is right"
 done

@@ -12,13 +12,13 @@ git config --global gc.auto 0
 git init -q origin
 cd origin
 for commit in {1..8}; do
-	mkdir -p "folder$commit"
-	for file in {1..20}; do
-		seq "$commit" 7 "$((file * 3000))" >"folder$commit/$file"
-	done
-	seq "$commit" 300000 >large
-	git add .
-	git commit -qm "commit $commit"
+    mkdir -p "folder$commit"
+    for file in {1..20}; do
+        seq "$commit" 7 "$((file * 3000))" >"folder$commit/$file"
+    done
+    seq "$commit" 300000 >large
+    git add .
+    git commit -qm "commit $commit"
 done
 git clone -q --no-hardlinks . ../copy
 git clone -q --bare "file://$PWD" ../served

@@ -7,30 +7,30 @@ const { execFileSync } = require('child_process');
 const md5 = (data) => createHash('md5').update(data).digest('hex');
 
 if (!isMainThread) {
-	parentPort.on('message', (buffer) => {
-		const bytes = new Uint8Array(buffer);
-		for (let i = 0; i < bytes.length; i += 4096) bytes[i] += 1;
-		parentPort.postMessage(bytes.buffer, [bytes.buffer]);
-	});
+    parentPort.on('message', (buffer) => {
+        const bytes = new Uint8Array(buffer);
+        for (let i = 0; i < bytes.length; i += 4096) bytes[i] += 1;
+        parentPort.postMessage(bytes.buffer, [bytes.buffer]);
+    });
 } else {
-	const rows = Array.from({ length: 50000 }, (_, i) => ({ id: i, name: `row ${i}` }));
-	console.log(md5(JSON.stringify(rows)));
-	for (let i = 1; i <= 20; i++) {
-		const zero = Buffer.alloc(i << 18);
-		if (!zero.every((byte) => byte === 0)) throw new Error('alloc is not zero');
-		Buffer.allocUnsafe(i << 19).fill(i);
-	}
-	const text = Buffer.from('some text to compress '.repeat(200000));
-	const packed = zlib.gzipSync(text, { level: 1 });
-	console.log(packed.length, zlib.gunzipSync(packed).equals(text), md5(zlib.brotliCompressSync(text.subarray(0, 1 << 20))));
-	console.log(execFileSync('cat', { input: text }).equals(text));
-	const worker = new Worker(__filename);
-	let left = 20;
-	worker.on('message', (buffer) => {
-		if (--left > 0) return worker.postMessage(buffer, [buffer]);
-		console.log(md5(Buffer.from(buffer)));
-		worker.terminate();
-	});
-	const first = new ArrayBuffer(8 << 20);
-	worker.postMessage(first, [first]);
+    const rows = Array.from({ length: 50000 }, (_, i) => ({ id: i, name: `row ${i}` }));
+    console.log(md5(JSON.stringify(rows)));
+    for (let i = 1; i <= 20; i++) {
+        const zero = Buffer.alloc(i << 18);
+        if (!zero.every((byte) => byte === 0)) throw new Error('alloc is not zero');
+        Buffer.allocUnsafe(i << 19).fill(i);
+    }
+    const text = Buffer.from('some text to compress '.repeat(200000));
+    const packed = zlib.gzipSync(text, { level: 1 });
+    console.log(packed.length, zlib.gunzipSync(packed).equals(text), md5(zlib.brotliCompressSync(text.subarray(0, 1 << 20))));
+    console.log(execFileSync('cat', { input: text, maxBuffer: 1 << 30 }).equals(text));
+    const worker = new Worker(__filename);
+    let left = 20;
+    worker.on('message', (buffer) => {
+        if (--left > 0) return worker.postMessage(buffer, [buffer]);
+        console.log(md5(Buffer.from(buffer)));
+        worker.terminate();
+    });
+    const first = new ArrayBuffer(8 << 20);
+    worker.postMessage(first, [first]);
 }

@@ -5,15 +5,15 @@
 #include <string.h>
 
 int main(void) {
-	unsigned sum = 0;
-	for (size_t size = 1 << 16; size <= 1 << 25; size *= 2) {
-		unsigned char *block = malloc(size);
-		if (block == NULL)
-			return 1;
-		memset(block, (int)(size >> 16), size);
-		sum += block[size / 2];
-		free(block);
-	}
-	printf("%u\n", sum);
-	return 0;
+    unsigned sum = 0;
+    for (size_t size = 1 << 16; size <= 1 << 25; size *= 2) {
+        unsigned char *block = malloc(size);
+        if (block == NULL)
+            return 1;
+        memset(block, (int)(size >> 16), size);
+        sum += block[size / 2];
+        free(block);
+    }
+    printf("%u\n", sum);
+    return 0;
 }

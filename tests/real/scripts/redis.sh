@@ -4,24 +4,24 @@
 set -euo pipefail
 
 start() {
-	redis-server --port 0 --unixsocket "$PWD/socket" --save '' --appendonly yes --dir "$PWD" --dbfilename dump.rdb --loglevel warning >>log 2>&1 &
-	server=$!
-	until ask ping >/dev/null 2>&1; do sleep 0.05; done
+    redis-server --port 0 --unixsocket "$PWD/socket" --save '' --appendonly yes --dir "$PWD" --dbfilename dump.rdb --loglevel warning >>log 2>&1 &
+    server=$!
+    until [ "$(ask ping 2>&1)" = PONG ]; do sleep 0.05; done
 }
 ask() { redis-cli -s "$PWD/socket" "$@"; }
 stop() {
-	ask shutdown nosave || true
-	wait "$server"
-	echo "server ended with $?"
+    ask shutdown nosave || true
+    wait "$server"
+    echo "server ended with $?"
 }
 
 start
-redis-benchmark -s "$PWD/socket" -d 1048576 -n "${REQUESTS:-150}" -c 8 -r 40 -t set,get,lpush,lrange_100 -q --threads 2 >benchmark 2>&1
+redis-benchmark -s "$PWD/socket" -d 1048576 -n "${REQUESTS:-150}" -c 8 -r 40 -t set,get,lpush -q --threads 2 >benchmark 2>&1
 grep -c 'requests per second' benchmark
 ask flushall
 for i in {1..30}; do
-	seq "$i" 100000 | ask -x set "key$i"
-	ask append "key$i" tail
+    seq "$i" 100000 | ask -x set "key$i"
+    ask append "key$i" tail
 done
 ask config set appendonly no
 ask save

@@ -3,7 +3,7 @@
 PRAGMA cache_size = -65536;
 CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, value REAL, data BLOB);
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
-	INSERT INTO t SELECT i, 'name ' || (i * 7919 % 100003), i / 3.0, zeroblob(i % 100) FROM n;
+    INSERT INTO t SELECT i, 'name ' || (i * 7919 % 100003), i / 3.0, zeroblob(i % 100) FROM n;
 INSERT INTO t VALUES (1000001, 'large', 0, zeroblob(5000000)), (1000002, 'larger', 0, zeroblob(30000000));
 CREATE INDEX by_name ON t(name);
 SELECT count(*), sum(length(data)), max(name), round(sum(value), 3) FROM t;

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+#include "audit.h"
+
+#include <stdio.h>
+
+/* Keeps the first problem only. */
+#define CHECK(audit, condition, ...)                                                                                   \
+    do {                                                                                                               \
+        if (!(condition) && (audit)->problem[0] == '\0')                                                               \
+            (void)snprintf((audit)->problem, sizeof(audit)->problem, __VA_ARGS__);                                     \
+    } while (0)
+
+static void check_slot(struct audit *audit, struct bp_pool *pool, const struct bp_span *span, size_t number)
+{
+    struct bp_slot *slot = &span->slots[number];
+    char *base = span->base + (number << span->stride_shift);
+    size_t stride_bytes = (size_t)1 << span->stride_shift;
+    size_t colour = (size_t)(slot->home - base);
+    size_t room_bytes = slot->dirty_bytes > colour ? slot->dirty_bytes - colour : 0;
+    CHECK(audit, colour < BP_COLOUR_BYTES && colour % BP_COLOUR_STEP_BYTES == 0, "slot %zu: colour %zu", number,
+          colour);
+    CHECK(audit, slot->class_index == span->class_index, "slot %zu: class %u", number, slot->class_index);
+    CHECK(audit, slot->dirty_bytes <= stride_bytes, "slot %zu: dirty %zu", number, slot->dirty_bytes);
+    CHECK(audit, slot->dirty_bytes % pool->arena.page_bytes == 0, "slot %zu: no whole pages", number);
+    CHECK(audit, slot->room_bytes == room_bytes, "slot %zu: room %zu, not %zu", number, slot->room_bytes, room_bytes);
+
+    struct bp_owner *owner = bp_owner_at(&pool->arena, bp_arena_offset(&pool->arena, base));
+    CHECK(audit, bp_slot_of(bp_owner_records(owner), owner, base) == slot, "slot %zu: not found by its base", number);
+    if (!slot->live)
+        return;
+    audit->live_count++;
+    audit->live_bytes += slot->dirty_bytes;
+    CHECK(audit, slot->live >= base && slot->live + slot->size_bytes <= base + slot->dirty_bytes,
+          "slot %zu: a block of %zu bytes outside its memory", number, slot->size_bytes);
+}
+
+static void add_list(struct audit *audit, const struct bp_slot *slot, size_t class_index, size_t *count, size_t *bytes)
+{
+    for (; slot; slot = slot->next) {
+        CHECK(audit, !slot->live, "a live block in a list of free ones");
+        CHECK(audit, slot->class_index == class_index, "class %u in a list of class %zu", slot->class_index,
+              class_index);
+        ++*count;
+        *bytes += slot->dirty_bytes;
+    }
+}
+
+/* Adds what the cache holds; returns the bytes. */
+static size_t add_cache(struct audit *audit, const struct bp_tcache *cache)
+{
+    size_t cache_bytes = 0;
+    for (size_t i = 0; i < BP_CLASS_COUNT; i++) {
+        size_t count = 0;
+        size_t bytes = 0;
+        const struct bp_bin *bin = &cache->bins[i];
+        add_list(audit, bin->head, i, &count, &bytes);
+        CHECK(audit, bin->count == count && count <= cache->count_max, "thread cache: class %zu counts %zu", i,
+              bin->count);
+        CHECK(audit, !bin->head == !bin->head_block, "thread cache: class %zu: head and its block disagree", i);
+        audit->cached_count += count;
+        cache_bytes += bytes;
+    }
+    CHECK(audit, cache->cached_bytes == cache_bytes, "thread cache: %zu bytes, not %zu", cache_bytes,
+          cache->cached_bytes);
+    CHECK(audit, cache_bytes <= cache->allowance_bytes, "thread cache: %zu bytes above its allowance", cache_bytes);
+    return cache_bytes;
+}
+
+static size_t add_shard(struct audit *audit, const struct bp_shard *shard)
+{
+    size_t shard_bytes = 0;
+    for (size_t i = 0; i < BP_CLASS_COUNT; i++) {
+        size_t count = 0;
+        size_t bytes = 0;
+        add_list(audit, shard->bins[i].head, i, &count, &bytes);
+        CHECK(audit, shard->bins[i].count == count, "shard: class %zu counts %zu", i, shard->bins[i].count);
+        CHECK(audit, shard->bins[i].bytes == bytes, "shard: class %zu sums to %zu", i, shard->bins[i].bytes);
+        audit->cached_count += count;
+        shard_bytes += bytes;
+    }
+    return shard_bytes;
+}
+
+struct audit audit_pool(struct bp_pool *pool)
+{
+    struct audit audit = {0};
+    size_t slot_count = 0;
+    size_t dirty_bytes = 0;
+    for (const struct bp_span *span = pool->arena.spans; span; span = span->next) {
+        CHECK(&audit, span->carved_count <= span->slot_count, "a span with too many slots");
+        for (size_t i = 0; i < span->carved_count; i++) {
+            check_slot(&audit, pool, span, i);
+            dirty_bytes += span->slots[i].dirty_bytes;
+        }
+        slot_count += span->carved_count;
+    }
+
+    size_t charged_bytes = pool->caches.orphan.allowance_bytes;
+    audit.cached_bytes = add_cache(&audit, &pool->caches.orphan);
+    for (const struct bp_tcache *cache = pool->caches.list; cache; cache = cache->next) {
+        audit.cached_bytes += add_cache(&audit, cache);
+        charged_bytes += cache->allowance_bytes;
+    }
+    for (unsigned i = 0; i < pool->shards.count; i++) {
+        size_t bytes = add_shard(&audit, &pool->shards.shards[i]);
+        audit.cached_bytes += bytes;
+        charged_bytes += bytes;
+    }
+    for (size_t i = 0; i < BP_CLASS_COUNT; i++)
+        add_list(&audit, pool->arena.clean[i], i, &audit.clean_count, &audit.clean_bytes);
+
+    struct bp_budget *budget = &pool->budget;
+    CHECK(&audit, budget->footprint_bytes == dirty_bytes, "footprint %zu, slots %zu", budget->footprint_bytes,
+          dirty_bytes);
+    CHECK(&audit, budget->cached_bytes == charged_bytes, "charged as cached %zu, in shards and allowances %zu",
+          budget->cached_bytes, charged_bytes);
+    CHECK(&audit, charged_bytes <= budget->cached_limit_bytes, "cached %zu above the limit", charged_bytes);
+    CHECK(&audit, dirty_bytes <= budget->footprint_limit_bytes, "footprint %zu above the limit", dirty_bytes);
+    CHECK(&audit, slot_count == audit.live_count + audit.cached_count + audit.clean_count,
+          "%zu slots: %zu live, %zu cached, %zu clean", slot_count, audit.live_count, audit.cached_count,
+          audit.clean_count);
+    CHECK(&audit, dirty_bytes == audit.live_bytes + audit.cached_bytes + audit.clean_bytes,
+          "%zu bytes: %zu live, %zu cached, %zu clean", dirty_bytes, audit.live_bytes, audit.cached_bytes,
+          audit.clean_bytes);
+    return audit;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+#include "fake_os.h"
+
+#include <errno.h>
+
+#include "atomic.h"
+#include "random.h"
+
+struct fake_os fake_os = {.move_error = -EFAULT};
+
+static bool fails(struct fake_call *call)
+{
+    bool failed = false;
+    bp_add_relaxed(&call->calls, 1u);
+    if (call->skip > 0) {
+        call->skip--;
+        return false;
+    }
+    if (call->fail > 0) {
+        call->fail -= call->fail != FAIL_ALWAYS;
+        failed = true;
+    }
+    if (call->one_in > 0) {
+        uint64_t state = bp_add_relaxed(&fake_os.random, RANDOM_STEP);
+        failed = failed || random_mix(state) % call->one_in == 0;
+    }
+    bp_add_relaxed(&call->failed, (size_t)failed);
+    return failed;
+}
+
+static void *note_mapped(void *address, size_t bytes)
+{
+    if (address)
+        bp_add_relaxed(&fake_os.mapped_bytes, bytes);
+    return address;
+}
+
+static void *fake_reserve(size_t bytes)
+{
+    bool too_large = fake_os.reserve_max_bytes != 0 && bytes > fake_os.reserve_max_bytes;
+    return fails(&fake_os.reserve) || too_large ? NULL : note_mapped(bp_os_default.reserve(bytes), bytes);
+}
+
+static void *fake_map(size_t bytes)
+{
+    return fails(&fake_os.map) ? NULL : note_mapped(bp_os_default.map(bytes), bytes);
+}
+
+static int fake_unmap(void *address, size_t bytes)
+{
+    bp_sub_relaxed(&fake_os.mapped_bytes, bytes);
+    return bp_os_default.unmap(address, bytes);
+}
+
+static int fake_commit(void *address, size_t bytes)
+{
+    return fails(&fake_os.commit) ? -ENOMEM : bp_os_default.commit(address, bytes);
+}
+
+static int fake_purge(void *address, size_t bytes)
+{
+    if (fails(&fake_os.purge))
+        return -EINVAL;
+    bp_add_relaxed(&fake_os.purged_bytes, bytes);
+    return bp_os_default.purge(address, bytes);
+}
+
+static int fake_move(void *from, void *to, size_t bytes)
+{
+    return fails(&fake_os.move) ? fake_os.move_error : bp_os_default.move(from, to, bytes);
+}
+
+void fake_os_install(void)
+{
+    bp_os = (struct bp_os_ops){
+        .reserve = fake_reserve,
+        .map = fake_map,
+        .unmap = fake_unmap,
+        .commit = fake_commit,
+        .purge = fake_purge,
+        .move = fake_move,
+        .now_ns = bp_os_default.now_ns,
+    };
+}

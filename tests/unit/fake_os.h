@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_FAKE_OS_H
+#define BP_FAKE_OS_H
+/*
+ * Fake OS: the kernel's calls, counted, and failing when a test says so.
+ *
+ * A call that does not fail is made as usual: memory behaves as memory does.
+ */
+#include "os.h"
+
+#define FAIL_ALWAYS ((size_t)-1)
+
+struct fake_call {
+    _Atomic(size_t) calls;
+    _Atomic(size_t) failed;
+    size_t skip;     /* so many calls succeed first */
+    size_t fail;     /* then so many fail; FAIL_ALWAYS: all */
+    unsigned one_in; /* besides, of the later ones, one in so many fails at random; 0: none */
+};
+
+extern struct fake_os {
+    struct fake_call reserve;
+    struct fake_call map;
+    struct fake_call commit;
+    struct fake_call purge;
+    struct fake_call move;
+    size_t reserve_max_bytes; /* larger reservations fail; 0: no limit */
+    int move_error;           /* what a move that fails returns */
+    _Atomic(size_t) mapped_bytes; /* by reserve and map, less what was unmapped */
+    _Atomic(size_t) purged_bytes;
+    _Atomic(uint64_t) random; /* the seed of what fails at random */
+} fake_os;
+
+/* From here on bp_os counts and fails. */
+void fake_os_install(void);
+
+#endif

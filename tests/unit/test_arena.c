@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+#include "arena.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "fake_os.h"
+#include "stamp.h"
+#include "support.h"
+
+static struct bp_meta meta;
+static struct bp_budget budget;
+static struct bp_arena arena;
+static size_t page;
+
+static void init_records(void)
+{
+    fake_os_install();
+    bp_meta_init(&meta);
+    budget = (struct bp_budget){.cached_limit_bytes = SIZE_MAX, .footprint_limit_bytes = SIZE_MAX};
+    page = bp_os_page_bytes();
+}
+
+static void make_arena(void)
+{
+    init_records();
+    cr_assert_eq(bp_arena_init(&arena, &meta, &budget), 0);
+}
+
+TestSuite(arena, .init = make_arena);
+TestSuite(new_arena, .init = init_records);
+
+enum { CLASS_64K = 16 - BP_STRIDE_SHIFT_MIN, CLASS_1M = 20 - BP_STRIDE_SHIFT_MIN };
+
+/* A slot with its first `bytes` ready for use and not zero. */
+static struct bp_slot *take_dirty(size_t class_index, size_t bytes)
+{
+    struct bp_slot *slot = bp_arena_take(&arena, class_index);
+    cr_assert_not_null(slot);
+    cr_assert_eq(bp_arena_extend(&arena, slot, bytes), 0);
+    memset(bp_slot_base(&arena, slot), 0x55, bytes);
+    return slot;
+}
+
+static struct bp_slot *find(const char *p)
+{
+    struct bp_owner *owner = bp_owner_at(&arena, bp_arena_offset(&arena, p));
+    uintptr_t records = bp_owner_records(owner);
+    return records == 0 ? NULL : bp_slot_of(records, owner, p);
+}
+
+Test(arena, contains_its_own_addresses_only)
+{
+    int local;
+    uintptr_t base = arena.base;
+    cr_assert(bp_arena_contains(&arena, (char *)base));
+    cr_assert(bp_arena_contains(&arena, (char *)base + arena.bytes - 1));
+    cr_assert_not(bp_arena_contains(&arena, (char *)base - 1));
+    cr_assert_not(bp_arena_contains(&arena, (char *)base + arena.bytes));
+    cr_assert_not(bp_arena_contains(&arena, &local));
+    cr_assert_not(bp_arena_contains(&arena, NULL));
+    cr_assert_not(bp_arena_contains(&arena, (char *)UINTPTR_MAX));
+}
+
+Test(arena, before_it_is_made_nothing_is_its_own)
+{
+    struct bp_arena none = {0};
+    cr_assert_not(bp_arena_contains(&none, NULL));
+    cr_assert_not(bp_arena_contains(&none, &none));
+}
+
+/* Every class that the reservation has room for: twice, so that the second slot shows the stride. */
+Test(arena, slots_are_aligned_to_their_stride_and_found_by_any_address)
+{
+    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
+        size_t stride_bytes = bp_class_stride_bytes(class_index);
+        for (int i = 0; i < 2; i++) {
+            struct bp_slot *slot = bp_arena_take(&arena, class_index);
+            cr_assert_not_null(slot, "class %zu", class_index);
+            char *base = bp_slot_base(&arena, slot);
+            cr_assert_eq((uintptr_t)base % stride_bytes, 0, "class %zu", class_index);
+            cr_assert_lt((size_t)(slot->home - base), BP_COLOUR_BYTES);
+            cr_assert_eq((uintptr_t)slot->home % BP_COLOUR_STEP_BYTES, 0);
+            check_size(slot->class_index, class_index);
+            check_size(slot->dirty_bytes, 0);
+            cr_assert_null(slot->live);
+            cr_assert(bp_arena_contains(&arena, base) && bp_arena_contains(&arena, base + stride_bytes - 1));
+            cr_assert_eq(find(base), slot);
+            cr_assert_eq(find(slot->home), slot);
+            cr_assert_eq(find(base + stride_bytes / 2), slot);
+            cr_assert_eq(find(base + stride_bytes - 1), slot);
+            cr_assert_neq(find(base + stride_bytes), slot);
+        }
+    }
+}
+
+Test(arena, owners_know_the_class)
+{
+    struct bp_slot *slot = bp_arena_take(&arena, CLASS_1M);
+    struct bp_owner *owner = bp_owner_at(&arena, bp_arena_offset(&arena, slot->home));
+    check_size(owner->class_index, CLASS_1M);
+    check_size(owner->stride_shift, 20);
+}
+
+Test(arena, where_no_span_is_there_are_no_records)
+{
+    cr_assert_null(find((char *)arena.base));
+    (void)bp_arena_take(&arena, 0);
+    cr_assert_not_null(find((char *)arena.base));
+    cr_assert_null(find((char *)arena.base + arena.bytes - 1));
+}
+
+Test(arena, slots_do_not_overlap)
+{
+    enum { COUNT = 300 };
+    struct bp_slot *slots[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        size_t class_index = (size_t)i % 6;
+        slots[i] = take_dirty(class_index, bp_class_stride_bytes(class_index));
+        stamp(bp_slot_base(&arena, slots[i]), 0, bp_class_stride_bytes(class_index), (uint64_t)i);
+    }
+    for (int i = 0; i < COUNT; i++)
+        cr_assert(stamp_holds(bp_slot_base(&arena, slots[i]), 0, slots[i]->dirty_bytes, (uint64_t)i), "slot %d", i);
+}
+
+Test(arena, neighbours_differ_in_colour)
+{
+    struct bp_slot *first = bp_arena_take(&arena, CLASS_1M);
+    struct bp_slot *second = bp_arena_take(&arena, CLASS_1M);
+    cr_assert_neq(first->home - bp_slot_base(&arena, first), second->home - bp_slot_base(&arena, second));
+}
+
+Test(arena, extending_charges_and_grants_zeroed_memory)
+{
+    struct bp_slot *slot = bp_arena_take(&arena, CLASS_64K);
+    cr_assert_eq(bp_arena_extend(&arena, slot, 4 * page), 0);
+    check_size(budget.footprint_bytes, 4 * page);
+    check_size(slot->dirty_bytes, 4 * page);
+    check_size(slot->room_bytes, 4 * page - (size_t)(slot->home - bp_slot_base(&arena, slot)));
+    cr_assert(is_zero(bp_slot_base(&arena, slot), 4 * page));
+
+    cr_assert_eq(bp_arena_extend(&arena, slot, 6 * page), 0);
+    check_size(budget.footprint_bytes, 6 * page);
+    cr_assert_eq(bp_arena_extend(&arena, slot, 2 * page), 0, "less than it has is no change");
+    check_size(slot->dirty_bytes, 6 * page);
+    check_size(budget.footprint_bytes, 6 * page);
+}
+
+Test(arena, extent_reaches_to_the_end_of_the_last_page)
+{
+    struct bp_slot *slot = bp_arena_take(&arena, CLASS_64K);
+    char *base = bp_slot_base(&arena, slot);
+    check_size(bp_slot_extent(&arena, slot, base, 1), page);
+    check_size(bp_slot_extent(&arena, slot, base, page), page);
+    check_size(bp_slot_extent(&arena, slot, base + 64, page), 2 * page);
+    check_size(bp_slot_extent(&arena, slot, base + 64, page - 64), page);
+}
+
+Test(arena, the_footprint_limit_is_exact)
+{
+    budget.footprint_limit_bytes = 4 * page;
+    struct bp_slot *slot = bp_arena_take(&arena, CLASS_64K);
+    cr_assert_eq(bp_arena_extend(&arena, slot, 4 * page), 0);
+    cr_assert_eq(bp_arena_extend(&arena, slot, 5 * page), -EDQUOT);
+    check_size(slot->dirty_bytes, 4 * page);
+    check_size(budget.footprint_bytes, 4 * page);
+}
+
+Test(arena, purging_gives_pages_back_and_they_are_zero_again)
+{
+    struct bp_slot *slot = take_dirty(CLASS_64K, 8 * page);
+    char *base = bp_slot_base(&arena, slot);
+    check_size(bp_arena_purge(&arena, slot, 3 * page), 5 * page);
+    check_size(slot->dirty_bytes, 3 * page);
+    check_size(budget.footprint_bytes, 3 * page);
+    cr_assert_eq(base[3 * page - 1], 0x55, "what is kept keeps its contents");
+    cr_assert(is_zero(base + 3 * page, 5 * page));
+    check_size(bp_arena_purge(&arena, slot, 3 * page), 0);
+    check_size(bp_arena_purge(&arena, slot, 0), 3 * page);
+    check_size(budget.footprint_bytes, 0);
+    check_size(slot->room_bytes, 0);
+}
+
+Test(arena, a_purge_that_fails_leaves_the_slot_dirty_and_charged)
+{
+    struct bp_slot *slot = take_dirty(CLASS_64K, 8 * page);
+    fake_os.purge.fail = 1;
+    check_size(bp_arena_purge(&arena, slot, 0), 0);
+    check_size(slot->dirty_bytes, 8 * page);
+    check_size(budget.footprint_bytes, 8 * page);
+    check_size(bp_arena_purge(&arena, slot, 0), 8 * page);
+}
+
+Test(arena, clean_slots_are_used_before_new_ones)
+{
+    struct bp_slot *slot = take_dirty(CLASS_64K, page);
+    (void)bp_arena_take(&arena, CLASS_64K);
+    (void)bp_arena_purge(&arena, slot, 0);
+    bp_arena_put(&arena, slot);
+    cr_assert_neq(bp_arena_take(&arena, CLASS_1M), slot, "another class");
+    cr_assert_eq(bp_arena_take(&arena, CLASS_64K), slot);
+    cr_assert(is_zero(bp_slot_base(&arena, slot), page));
+    cr_assert_neq(bp_arena_take(&arena, CLASS_64K), slot, "taken once only");
+}
+
+#if BP_ASSERT_LEVEL >= 1
+static void put_live(void *slot)
+{
+    bp_arena_put(&arena, slot);
+}
+
+Test(arena, a_live_slot_cannot_be_put)
+{
+    struct bp_slot *slot = bp_arena_take(&arena, CLASS_64K);
+    slot->live = slot->home;
+    check_aborts(put_live, slot, "bufpool: assertion failed: slot->live == NULL");
+}
+#endif
+
+Test(arena, a_commit_that_fails_can_be_tried_again)
+{
+    fake_os.commit.fail = 1;
+    cr_assert_null(bp_arena_take(&arena, CLASS_64K));
+    check_size(budget.footprint_bytes, 0);
+    struct bp_slot *slot = take_dirty(CLASS_64K, 16 * page);
+    cr_assert_eq(find(slot->home), slot);
+}
+
+Test(arena, commits_in_steps)
+{
+    for (int i = 0; i < 8; i++)
+        (void)take_dirty(CLASS_64K, 16 * page);
+    check_size(fake_os.commit.calls, 1);
+}
+
+/* Records of a span cannot be had: no slot, and nothing half made. */
+Test(arena, without_memory_for_records_there_is_no_slot)
+{
+    while (meta.left > 0)
+        (void)bp_meta_alloc(&meta, BP_CACHELINE_BYTES);
+    fake_os.map.fail = FAIL_ALWAYS;
+    cr_assert_null(bp_arena_take(&arena, CLASS_64K));
+    cr_assert_null(find((char *)arena.base));
+    fake_os.map.fail = 0;
+    cr_assert_not_null(bp_arena_take(&arena, CLASS_64K));
+}
+
+Test(new_arena, a_class_beyond_the_reservation_has_no_slots)
+{
+    fake_os.reserve_max_bytes = 16 * BP_MIB;
+    cr_assert_eq(bp_arena_init(&arena, &meta, &budget), 0);
+    cr_assert_leq(arena.bytes, 16 * BP_MIB);
+    cr_assert_null(bp_arena_take(&arena, BP_CLASS_COUNT - 1));
+    size_t count = 0;
+    struct bp_slot *slot;
+    while ((slot = bp_arena_take(&arena, CLASS_1M)) != NULL) {
+        char *base = bp_slot_base(&arena, slot);
+        cr_assert(bp_arena_contains(&arena, base) && bp_arena_contains(&arena, base + BP_MIB - 1));
+        count++;
+    }
+    cr_assert(count >= 12 && count <= 16, "%zu slots of 1 MiB in 16 MiB", count);
+}
+
+/* A smaller reservation is tried again and again, down to 16 MiB; what was refused is not held. */
+Test(new_arena, takes_the_reservation_that_it_gets)
+{
+    for (size_t most = 16 * BP_MIB; most <= BP_TIB; most *= 4) {
+        fake_os.reserve_max_bytes = most;
+        cr_assert_eq(bp_arena_init(&arena, &meta, &budget), 0, "with %zu", most);
+        check_size(arena.reservation_bytes, most);
+        cr_assert_gt(arena.bytes, most / 2);
+        cr_assert(bp_arena_take(&arena, CLASS_1M) != NULL);
+        bp_arena_fini(&arena);
+        cr_assert_not(bp_arena_contains(&arena, (char *)arena.base), "after the end nothing is its own");
+    }
+    bp_meta_fini(&meta);
+    check_size(fake_os.mapped_bytes, 0);
+}
+
+Test(new_arena, without_address_space_there_is_no_arena)
+{
+    fake_os.reserve_max_bytes = 16 * BP_MIB - 1;
+    cr_assert_eq(bp_arena_init(&arena, &meta, &budget), -ENOMEM);
+    cr_assert_not(bp_arena_contains(&arena, NULL));
+    check_size(fake_os.mapped_bytes, 0);
+}
+
+Test(new_arena, without_an_owner_table_there_is_no_arena)
+{
+    fake_os.map.fail = FAIL_ALWAYS;
+    cr_assert_eq(bp_arena_init(&arena, &meta, &budget), -ENOMEM);
+    check_size(fake_os.mapped_bytes, 0);
+}
+
+Test(new_arena, takes_a_part_of_limited_address_space)
+{
+    struct rlimit limit;
+    (void)getrlimit(RLIMIT_AS, &limit);
+    struct rlimit before = limit;
+    limit.rlim_cur = (rlim_t)bp_min((size_t)1 << 44, limit.rlim_max);
+    if (setrlimit(RLIMIT_AS, &limit) != 0 || bp_os_address_space_left_bytes() < BP_GIB)
+        cr_skip_test("cannot limit the address space");
+    size_t left = bp_os_address_space_left_bytes();
+    int error = bp_arena_init(&arena, &meta, &budget);
+    (void)setrlimit(RLIMIT_AS, &before);
+    cr_assert_eq(error, 0);
+    cr_assert_leq(arena.reservation_bytes, left / 4);
+}
+
+/* Under vm.overcommit_memory=2 or a limit of data, what is committed is paid for: only what was asked for is. */
+static void make_charged_arena(void)
+{
+    init_records();
+    struct rlimit limit;
+    (void)getrlimit(RLIMIT_DATA, &limit);
+    limit.rlim_cur = (rlim_t)bp_min((size_t)1 << 44, limit.rlim_max);
+    cr_assert_eq(setrlimit(RLIMIT_DATA, &limit), 0);
+    cr_assert_eq(bp_arena_init(&arena, &meta, &budget), 0);
+    cr_assert(arena.commit_is_charged);
+}
+
+TestSuite(charged_arena, .init = make_charged_arena);
+
+Test(charged_arena, commits_what_is_extended_and_no_more)
+{
+    struct bp_slot *slot = bp_arena_take(&arena, CLASS_1M);
+    check_size(fake_os.commit.calls, 0);
+    cr_assert_eq(bp_arena_extend(&arena, slot, 3 * page), 0);
+    check_size(fake_os.commit.calls, 1);
+    memset(bp_slot_base(&arena, slot), 1, 3 * page);
+    cr_assert_eq(bp_arena_extend(&arena, slot, 2 * page), 0);
+    check_size(fake_os.commit.calls, 1);
+}
+
+Test(charged_arena, a_commit_that_fails_charges_nothing)
+{
+    struct bp_slot *slot = take_dirty(CLASS_1M, 2 * page);
+    fake_os.commit.fail = 1;
+    cr_assert_eq(bp_arena_extend(&arena, slot, 8 * page), -ENOMEM);
+    check_size(slot->dirty_bytes, 2 * page);
+    check_size(budget.footprint_bytes, 2 * page);
+    cr_assert_eq(bp_arena_extend(&arena, slot, 8 * page), 0);
+    check_size(budget.footprint_bytes, 8 * page);
+}
+
+Test(charged_arena, purged_slots_can_be_used_again)
+{
+    struct bp_slot *slot = take_dirty(CLASS_1M, 8 * page);
+    check_size(bp_arena_purge(&arena, slot, 0), 8 * page);
+    bp_arena_put(&arena, slot);
+    cr_assert_eq(take_dirty(CLASS_1M, 8 * page), slot);
+}
+
+Test(charged_arena, does_not_move_pages)
+{
+    struct bp_slot *from = take_dirty(CLASS_1M, 8 * page);
+    struct bp_slot *to = bp_arena_take(&arena, CLASS_1M);
+    cr_assert_lt(bp_arena_move(&arena, from, to, 8 * page), 0);
+    check_size(fake_os.move.calls, 0);
+    check_size(from->dirty_bytes, 8 * page);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#include "budget.h"
+
+#include <pthread.h>
+
+#include "support.h"
+
+Test(budget, grants_up_to_the_limit_exactly)
+{
+    struct bp_budget budget = {.cached_limit_bytes = 100, .footprint_limit_bytes = 1000};
+    cr_assert(bp_budget_charge_cached(&budget, 60));
+    cr_assert(bp_budget_charge_cached(&budget, 40));
+    cr_assert_not(bp_budget_charge_cached(&budget, 1));
+    check_size(budget.cached_bytes, 100);
+    cr_assert(bp_budget_charge_footprint(&budget, 1000));
+    cr_assert_not(bp_budget_charge_footprint(&budget, 1));
+    check_size(budget.footprint_bytes, 1000);
+}
+
+Test(budget, what_is_refused_changes_nothing)
+{
+    struct bp_budget budget = {.cached_limit_bytes = 100, .footprint_limit_bytes = 100};
+    cr_assert(bp_budget_charge_cached(&budget, 30));
+    cr_assert_not(bp_budget_charge_cached(&budget, 71));
+    cr_assert_not(bp_budget_charge_cached(&budget, SIZE_MAX), "the sum must not wrap");
+    check_size(budget.cached_bytes, 30);
+    check_size(budget.peak_cached_bytes, 30);
+}
+
+Test(budget, nothing_is_always_granted)
+{
+    struct bp_budget budget = {.cached_limit_bytes = 0, .footprint_limit_bytes = SIZE_MAX};
+    cr_assert(bp_budget_charge_cached(&budget, 0));
+    cr_assert_not(bp_budget_charge_cached(&budget, 1));
+    cr_assert(bp_budget_charge_footprint(&budget, SIZE_MAX));
+}
+
+Test(budget, what_comes_back_can_be_charged_again_and_peaks_stay)
+{
+    struct bp_budget budget = {.cached_limit_bytes = 100, .footprint_limit_bytes = 100};
+    cr_assert(bp_budget_charge_cached(&budget, 80));
+    bp_budget_return_cached(&budget, 80);
+    cr_assert(bp_budget_charge_cached(&budget, 20));
+    check_size(budget.cached_bytes, 20);
+    check_size(budget.peak_cached_bytes, 80);
+
+    cr_assert(bp_budget_charge_footprint(&budget, 100));
+    bp_budget_return_footprint(&budget, 70);
+    cr_assert(bp_budget_charge_footprint(&budget, 70));
+    check_size(budget.footprint_bytes, 100);
+    check_size(budget.peak_footprint_bytes, 100);
+}
+
+enum { CHARGERS = 4, CHARGES = 20000, LIMIT = 10 };
+static struct bp_budget shared = {.cached_limit_bytes = LIMIT};
+
+static void *charge_and_return(void *ret_granted)
+{
+    size_t *granted = ret_granted;
+    for (int i = 0; i < CHARGES; i++) {
+        if (!bp_budget_charge_cached(&shared, 4))
+            continue;
+        ++*granted;
+        cr_assert_leq(bp_load_relaxed(&shared.cached_bytes), LIMIT);
+        bp_budget_return_cached(&shared, 4);
+    }
+    return NULL;
+}
+
+Test(budget, threads_never_pass_the_limit_and_lose_nothing)
+{
+    pthread_t threads[CHARGERS];
+    size_t granted[CHARGERS] = {0};
+    for (int i = 0; i < CHARGERS; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, charge_and_return, &granted[i]), 0);
+    for (int i = 0; i < CHARGERS; i++)
+        (void)pthread_join(threads[i], NULL);
+    check_size(shared.cached_bytes, 0);
+    cr_assert_leq(shared.peak_cached_bytes, 8);
+    for (int i = 0; i < CHARGERS; i++)
+        cr_assert_gt(granted[i], 0);
+}

@@ -1,0 +1,859 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "audit.h"
+#include "fake_os.h"
+#include "report.h"
+#include "stamp.h"
+#include "support.h"
+
+static struct bp_pool pool;
+static struct bp_options options;
+static size_t page;
+
+/* A small pool. Tests that want another one change `options` and call make_pool() themselves. */
+static void init_options(void)
+{
+    fake_os_install();
+    page = bp_os_page_bytes();
+    bp_options_init(&options);
+    options.min_size_bytes = 1;
+    options.shard_count = 2;
+    options.thread_cache_buffers = 4;
+    options.cache_bytes = 4 * BP_GIB;
+}
+
+static void make_pool(void)
+{
+    cr_assert_eq(bp_pool_init(&pool, 0, &options), 0);
+}
+
+static void make_usual_pool(void)
+{
+    init_options();
+    make_pool();
+}
+
+TestSuite(pool, .init = make_usual_pool);
+TestSuite(special_pool, .init = init_options);
+
+/* As the library and the preload object put the two paths together. */
+static void *allocate(size_t size)
+{
+    void *block = size - 1 < pool.max_size_bytes ? bp_pool_alloc_fast(bp_tls[0], size) : NULL;
+    return block ? block : bp_pool_alloc_slow(&pool, size, 1);
+}
+
+static void release(void *block)
+{
+    size_t offset = bp_arena_offset(&pool.arena, block);
+    if (!bp_pool_free_fast(&pool, bp_tls[0], block, offset))
+        bp_pool_free_slow(&pool, block);
+}
+
+static void check_audit(size_t live_count)
+{
+    struct audit audit = audit_pool(&pool);
+    cr_assert_str_empty(audit.problem, "%s", audit.problem);
+    check_size(audit.live_count, live_count);
+}
+
+static size_t counted(enum bp_counter which)
+{
+    struct bp_stats_snapshot stats;
+    bp_report_snapshot(&pool, &stats);
+    return stats.counters[which];
+}
+
+static const size_t some_sizes[] = {1,      4095,   4096,   4097,        61440,  61441,         65536,
+                                    100000, 131072, 262144, 300 * 1024,  BP_MIB, BP_MIB + 4096, 5000000,
+                                    16 * BP_MIB, 33 * BP_MIB};
+
+Test(pool, blocks_hold_what_was_asked_for)
+{
+    void *blocks[LENGTH(some_sizes)];
+    for (size_t i = 0; i < LENGTH(some_sizes); i++) {
+        blocks[i] = allocate(some_sizes[i]);
+        cr_assert_not_null(blocks[i]);
+        cr_assert_eq((uintptr_t)blocks[i] % 64, 0);
+        cr_assert(bp_arena_contains(&pool.arena, blocks[i]));
+        size_t usable = bp_pool_usable_bytes(&pool, blocks[i]);
+        cr_assert_geq(usable, some_sizes[i]);
+        cr_assert_lt(usable, some_sizes[i] + page);
+        stamp(blocks[i], 0, usable, i);
+    }
+    check_audit(LENGTH(some_sizes));
+    for (size_t i = 0; i < LENGTH(some_sizes); i++) {
+        cr_assert(stamp_holds(blocks[i], 0, some_sizes[i], i), "%zu bytes", some_sizes[i]);
+        release(blocks[i]);
+    }
+    check_audit(0);
+}
+
+Test(pool, a_freed_block_is_recycled)
+{
+    for (size_t i = 0; i < LENGTH(some_sizes); i++) {
+        char *block = allocate(some_sizes[i]);
+        *block = 1;
+        release(block);
+        cr_assert_eq(allocate(some_sizes[i]), block, "%zu bytes", some_sizes[i]);
+        release(block);
+    }
+    struct bp_stats_snapshot stats;
+    bp_report_snapshot(&pool, &stats);
+    check_size(stats.large_requests, 2 * LENGTH(some_sizes));
+    cr_assert_geq(stats.thread_cache_hits, LENGTH(some_sizes));
+}
+
+Test(pool, sizes_outside_the_range_are_refused_and_counted)
+{
+    cr_assert_null(bp_pool_alloc_slow(&pool, BP_SIZE_MAX_BYTES + 1, 1));
+    cr_assert_null(bp_pool_alloc_slow(&pool, SIZE_MAX, 1));
+    cr_assert_null(bp_pool_alloc_slow(&pool, SIZE_MAX - 4096, 4096));
+    cr_assert_null(bp_pool_alloc_slow(&pool, 1, 2 * BP_ALIGN_MAX_BYTES));
+    cr_assert_null(bp_pool_calloc(&pool, BP_SIZE_MAX_BYTES + 1));
+    check_size(counted(BP_COUNT_oversize), 5);
+    check_audit(0);
+}
+
+Test(pool, the_largest_block_there_is)
+{
+    char *block = allocate(BP_SIZE_MAX_BYTES);
+    cr_assert_not_null(block);
+    block[0] = 1;
+    block[BP_SIZE_MAX_BYTES - 1] = 2;
+    check_audit(1);
+    cr_assert_null(bp_pool_realloc(&pool, block, BP_SIZE_MAX_BYTES + 1));
+    cr_assert_eq(block[BP_SIZE_MAX_BYTES - 1], 2);
+    release(block);
+    check_audit(0);
+}
+
+Test(pool, aligned_blocks_up_to_1_gib)
+{
+    static const size_t sizes[] = {1, 100000, BP_MIB, 3 * BP_MIB + 5};
+    for (size_t align = 1; align <= BP_ALIGN_MAX_BYTES; align *= 2) {
+        void *blocks[LENGTH(sizes)];
+        for (size_t i = 0; i < LENGTH(sizes); i++) {
+            blocks[i] = bp_pool_alloc_slow(&pool, sizes[i], align);
+            cr_assert_not_null(blocks[i], "%zu at %zu", sizes[i], align);
+            cr_assert_eq((uintptr_t)blocks[i] % align, 0, "%zu at %zu", sizes[i], align);
+            stamp(blocks[i], 0, sizes[i], align + i);
+        }
+        check_audit(LENGTH(sizes));
+        for (size_t i = 0; i < LENGTH(sizes); i++) {
+            cr_assert(stamp_holds(blocks[i], 0, sizes[i], align + i));
+            release(blocks[i]);
+        }
+    }
+    check_audit(0);
+}
+
+/* What an aligned request leaves is good for others, and the other way round. */
+Test(pool, aligned_and_other_blocks_share_slots)
+{
+    for (int round = 0; round < 100; round++) {
+        size_t align = (size_t)64 << round % 7;
+        void *aligned = bp_pool_alloc_slow(&pool, 100000, align);
+        cr_assert_eq((uintptr_t)aligned % align, 0);
+        stamp(aligned, 0, 100000, 1);
+        release(aligned);
+        size_t size = 100000 + (size_t)round * 100;
+        void *block = allocate(size);
+        stamp(block, 0, size, 2);
+        cr_assert(stamp_holds(block, 0, size, 2));
+        check_audit(1);
+        release(block);
+    }
+    check_audit(0);
+}
+
+/* Whatever lay there before. Sizes go up and down, so that fresh pages lie behind dirty ones. */
+Test(pool, calloc_is_zero_after_a_dirty_history)
+{
+    static const size_t sizes[] = {100000, 30000, 120000, 5000000, 200, 131000, 4900000, 65536, 300000, 700000, 100001};
+    for (int round = 0; round < 5; round++) {
+        for (size_t i = 0; i < LENGTH(sizes); i++) {
+            size_t size = sizes[i];
+            char *dirty = allocate(sizes[(i * 3 + 1) % LENGTH(sizes)]);
+            memset(dirty, 0xff, bp_pool_usable_bytes(&pool, dirty));
+            char *zeros = bp_pool_calloc(&pool, size);
+            cr_assert(is_zero(zeros, size), "%zu bytes in round %d", size, round);
+            release(dirty);
+            memset(zeros, 0xff, bp_pool_usable_bytes(&pool, zeros));
+            release(zeros);
+            zeros = bp_pool_calloc(&pool, size);
+            cr_assert(is_zero(zeros, size), "%zu bytes again in round %d", size, round);
+            memset(zeros, 0xff, bp_pool_usable_bytes(&pool, zeros));
+            release(zeros);
+        }
+    }
+    check_audit(0);
+    cr_assert_gt(counted(BP_COUNT_calloc_bytes_zeroed), 0);
+}
+
+Test(pool, calloc_of_fresh_memory_clears_nothing)
+{
+    char *zeros = bp_pool_calloc(&pool, 3 * BP_MIB);
+    cr_assert(is_zero(zeros, 3 * BP_MIB));
+    check_size(counted(BP_COUNT_calloc_bytes_not_zeroed), 3 * BP_MIB);
+    check_size(counted(BP_COUNT_calloc_bytes_zeroed), 0);
+}
+
+/* The kernel did not take the memory back: what is called clean is not. */
+Test(pool, calloc_is_zero_though_purges_failed)
+{
+    fake_os.purge.fail = FAIL_ALWAYS;
+    for (int round = 0; round < 10; round++) {
+        char *dirty = allocate(300000);
+        memset(dirty, 0xff, bp_pool_usable_bytes(&pool, dirty));
+        release(dirty);
+        (void)bp_pool_trim(&pool);
+        char *zeros = bp_pool_calloc(&pool, 100000 + (size_t)round * 20000);
+        cr_assert(is_zero(zeros, 100000 + (size_t)round * 20000));
+        release(zeros);
+        check_audit(0);
+    }
+}
+
+Test(pool, realloc_keeps_the_contents)
+{
+    static const size_t sizes[] = {100, 5000, 100000, 131072, 3 * BP_MIB, 20 * BP_MIB, 5 * BP_MIB, 700, 64 * BP_MIB, 1};
+    for (size_t i = 0; i < LENGTH(sizes); i++) {
+        for (size_t j = 0; j < LENGTH(sizes); j++) {
+            void *block = allocate(sizes[i]);
+            stamp(block, 0, sizes[i], i);
+            block = bp_pool_realloc(&pool, block, sizes[j]);
+            cr_assert_not_null(block);
+            cr_assert(stamp_holds(block, 0, bp_min(sizes[i], sizes[j]), i), "%zu to %zu", sizes[i], sizes[j]);
+            cr_assert_geq(bp_pool_usable_bytes(&pool, block), sizes[j]);
+            stamp(block, 0, sizes[j], j);
+            check_audit(1);
+            release(block);
+        }
+    }
+    check_audit(0);
+}
+
+Test(pool, realloc_grows_step_by_step_to_any_size)
+{
+    size_t size = 1000;
+    void *block = allocate(size);
+    stamp(block, 0, size, 7);
+    while (size < 64 * BP_MIB) {
+        size_t larger = size + size / 3 + 77;
+        block = bp_pool_realloc(&pool, block, larger);
+        cr_assert(stamp_holds(block, 0, size, 7), "%zu to %zu", size, larger);
+        stamp(block, size, larger, 7);
+        size = larger;
+        check_audit(1);
+    }
+    release(block);
+    check_audit(0);
+}
+
+Test(pool, realloc_within_the_slot_stays)
+{
+    void *block = allocate(70000);
+    cr_assert_eq(bp_pool_realloc(&pool, block, 70001), block);
+    cr_assert_eq(bp_pool_realloc(&pool, block, 120000), block);
+    cr_assert_eq(bp_pool_realloc(&pool, block, 66000), block);
+    check_size(counted(BP_COUNT_realloc_in_place), 3);
+    struct bp_stats_snapshot stats;
+    bp_report_snapshot(&pool, &stats);
+    check_size(stats.large_requests, 1);
+}
+
+Test(pool, realloc_to_much_less_gives_the_tail_back)
+{
+    char *block = allocate(20 * BP_MIB);
+    memset(block, 0xff, 20 * BP_MIB);
+    size_t before = pool.budget.footprint_bytes;
+    cr_assert_eq(bp_pool_realloc(&pool, block, BP_MIB), block);
+    cr_assert_geq(before - pool.budget.footprint_bytes, 18 * BP_MIB);
+    check_size(counted(BP_COUNT_realloc_trimmed_bytes), before - pool.budget.footprint_bytes);
+    cr_assert_eq(block[BP_MIB - 1], (char)0xff);
+    check_audit(1);
+    release(block);
+    char *zeros = bp_pool_calloc(&pool, 18 * BP_MIB);
+    cr_assert(is_zero(zeros, 18 * BP_MIB));
+}
+
+Test(pool, a_large_block_grows_without_copying)
+{
+    void *block = allocate(10 * BP_MIB);
+    stamp(block, 0, 10 * BP_MIB, 3);
+    block = bp_pool_realloc(&pool, block, 100 * BP_MIB);
+    cr_assert(stamp_holds(block, 0, 10 * BP_MIB, 3));
+    if (fake_os.move.calls > 0 && pool.arena.moves_left == 0)
+        cr_skip_test("this kernel cannot move pages");
+    check_size(counted(BP_COUNT_realloc_moved), 1);
+    check_size(counted(BP_COUNT_realloc_copied), 0);
+    check_audit(1);
+}
+
+/* Wherever a series of moves breaks off, the contents and the sums hold. */
+Test(pool, moves_that_fail_are_made_up_for)
+{
+    for (size_t skip = 0; skip < 6; skip++) {
+        fake_os.move.skip = skip;
+        fake_os.move.fail = FAIL_ALWAYS;
+        size_t size = 300000;
+        void *block = allocate(size);
+        stamp(block, 0, size, skip);
+        while (size < 40 * BP_MIB) {
+            block = bp_pool_realloc(&pool, block, size * 2);
+            cr_assert(stamp_holds(block, 0, size, skip), "%zu bytes, %zu moves", size, skip);
+            stamp(block, size, size * 2, skip);
+            size *= 2;
+            check_audit(1);
+        }
+        release(block);
+    }
+    check_audit(0);
+}
+
+Test(pool, a_kernel_that_cannot_move_is_not_asked_again)
+{
+    fake_os.move.fail = FAIL_ALWAYS;
+    fake_os.move_error = -EINVAL;
+    void *block = allocate(BP_MIB);
+    block = bp_pool_realloc(&pool, block, 20 * BP_MIB);
+    block = bp_pool_realloc(&pool, block, 400 * BP_MIB);
+    check_size(fake_os.move.calls, 1);
+    check_size(counted(BP_COUNT_realloc_copied), 2);
+    check_audit(1);
+}
+
+Test(pool, realloc_too_large_leaves_the_block)
+{
+    void *block = allocate(100000);
+    stamp(block, 0, 100000, 9);
+    cr_assert_null(bp_pool_realloc(&pool, block, BP_SIZE_MAX_BYTES + 1));
+    cr_assert_null(bp_pool_realloc(&pool, block, SIZE_MAX));
+    cr_assert(stamp_holds(block, 0, 100000, 9));
+    check_audit(1);
+    release(block);
+}
+
+Test(pool, memory_of_one_size_serves_another)
+{
+    void *blocks[8];
+    for (size_t i = 0; i < LENGTH(blocks); i++) {
+        blocks[i] = allocate(4 * BP_MIB);
+        memset(blocks[i], 0xff, 4 * BP_MIB);
+    }
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        release(blocks[i]);
+    bp_tcache_flush(bp_tls[0]);
+    char *zeros = bp_pool_calloc(&pool, 30 * BP_MIB);
+    cr_assert(is_zero(zeros, 30 * BP_MIB));
+    stamp(zeros, 0, 30 * BP_MIB, 4);
+    check_audit(1);
+    for (size_t i = 0; i < LENGTH(blocks); i++) {
+        blocks[i] = bp_pool_calloc(&pool, 4 * BP_MIB);
+        cr_assert(is_zero(blocks[i], 4 * BP_MIB));
+        memset(blocks[i], 0xee, 4 * BP_MIB);
+    }
+    cr_assert(stamp_holds(zeros, 0, 30 * BP_MIB, 4));
+    check_audit(1 + LENGTH(blocks));
+}
+
+Test(pool, errno_is_never_changed)
+{
+    errno = 77;
+    void *block = allocate(100000);
+    block = bp_pool_realloc(&pool, block, 5 * BP_MIB);
+    (void)bp_pool_alloc_slow(&pool, SIZE_MAX, 1);
+    release(block);
+    fake_os.commit.fail = FAIL_ALWAYS;
+    (void)allocate(BP_GIB);
+    (void)bp_pool_trim(&pool);
+    cr_assert_eq(errno, 77);
+}
+
+Test(pool, trim_gives_all_free_memory_back)
+{
+    void *kept = allocate(100000);
+    void *blocks[12];
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        blocks[i] = allocate(200000);
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        release(blocks[i]);
+    size_t free_bytes = audit_pool(&pool).cached_bytes;
+    cr_assert_geq(free_bytes, 12 * 200000);
+    check_size(bp_pool_trim(&pool), free_bytes);
+    check_size(fake_os.purged_bytes, free_bytes);
+    check_size(bp_pool_trim(&pool), 0);
+    struct audit audit = audit_pool(&pool);
+    check_size(audit.cached_bytes, 0);
+    check_size(pool.budget.footprint_bytes, audit.live_bytes);
+    release(kept);
+    check_audit(0);
+}
+
+/* Errors of the program. */
+
+static char *misused;
+
+static void free_twice(void *unused)
+{
+    (void)unused;
+    release(misused);
+    release(misused);
+}
+
+static void free_inside(void *unused)
+{
+    (void)unused;
+    release(misused + 64);
+}
+
+static void free_nowhere(void *unused)
+{
+    (void)unused;
+    release(misused + 16 * BP_GIB);
+}
+
+static void free_next_slot(void *unused)
+{
+    (void)unused;
+    release(misused + bp_class_stride_bytes(bp_class_of(100000)) * 3);
+}
+
+static void realloc_freed(void *unused)
+{
+    (void)unused;
+    release(misused);
+    (void)bp_pool_realloc(&pool, misused, 200000);
+}
+
+static void size_of_freed(void *unused)
+{
+    (void)unused;
+    release(misused);
+    (void)bp_pool_usable_bytes(&pool, misused);
+}
+
+Test(pool, misuse_stops_the_program_and_says_why)
+{
+    misused = allocate(100000);
+    static const struct {
+        void (*function)(void *unused);
+        const char *what;
+        const char *why;
+    } cases[] = {
+        {free_twice, "free", "a block that is free"},
+        {free_inside, "free", "inside a block, not at its start"},
+        {free_nowhere, "free", "no block was ever there"},
+        {free_next_slot, "free", "no block was ever there"},
+        {realloc_freed, "realloc", "a block that is free"},
+        {size_of_freed, "malloc_usable_size", "a block that is free"},
+    };
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        char line[64];
+        (void)snprintf(line, sizeof line, "bufpool: %s(0x", cases[i].what);
+        check_aborts(cases[i].function, NULL, line);
+        cr_assert_not_null(strstr(run_apart(cases[i].function, NULL).text, cases[i].why), "%s", cases[i].why);
+    }
+}
+
+/* Limits. */
+
+Test(special_pool, without_cache_bytes_nothing_is_kept)
+{
+    options.cache_bytes = 0;
+    make_pool();
+    for (int i = 0; i < 20; i++) {
+        char *block = bp_pool_calloc(&pool, 300000);
+        cr_assert(is_zero(block, 300000));
+        memset(block, 0xff, 300000);
+        release(block);
+        check_size(pool.budget.footprint_bytes, 0);
+        check_size(pool.budget.cached_bytes, 0);
+    }
+    check_size(counted(BP_COUNT_drops), 20);
+    check_audit(0);
+}
+
+Test(special_pool, cache_bytes_is_a_hard_limit)
+{
+    options.cache_bytes = 5 * BP_MIB;
+    make_pool();
+    void *blocks[32];
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        blocks[i] = allocate(100000 + i * 30000);
+    for (size_t i = 0; i < LENGTH(blocks); i++) {
+        release(blocks[i]);
+        cr_assert_leq(audit_pool(&pool).cached_bytes, 5 * BP_MIB);
+    }
+    check_audit(0);
+    cr_assert_gt(audit_pool(&pool).cached_bytes, 3 * BP_MIB, "and it is used");
+    struct bp_stats_snapshot stats;
+    bp_report_snapshot(&pool, &stats);
+    cr_assert_leq(stats.peak_cached_bytes, 5 * BP_MIB);
+}
+
+Test(special_pool, max_bytes_is_a_hard_limit_of_what_is_live)
+{
+    options.max_bytes = 8 * BP_MIB;
+    make_pool();
+    void *first = allocate(5 * BP_MIB);
+    cr_assert_not_null(first);
+    cr_assert_null(allocate(4 * BP_MIB));
+    check_size(counted(BP_COUNT_over_budget), 1);
+    cr_assert_not_null(allocate(2 * BP_MIB));
+    check_audit(2);
+    release(first);
+    void *second = allocate(4 * BP_MIB);
+    cr_assert_not_null(second);
+    check_audit(2);
+}
+
+/* What is cached counts, but never stands in the way of a request. */
+Test(special_pool, cached_memory_makes_room_for_requests_under_max_bytes)
+{
+    options.max_bytes = 8 * BP_MIB;
+    make_pool();
+    void *blocks[7];
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        blocks[i] = allocate(BP_MIB);
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        release(blocks[i]);
+    cr_assert_not_null(allocate(6 * BP_MIB), "nothing is live, 8 MiB are allowed");
+    cr_assert_leq(pool.budget.footprint_bytes, 8 * BP_MIB);
+    check_audit(1);
+}
+
+/* As before, when a shard has a little and the thread's own cache the most. */
+Test(special_pool, the_own_cache_makes_room_after_the_shards_did)
+{
+    options.max_bytes = 8 * BP_MIB;
+    make_pool();
+    void *small = allocate(100000);
+    void *large[2] = {allocate(3 * BP_MIB), allocate(3 * BP_MIB)};
+    release(small);
+    bp_tcache_flush(bp_tls[0]);
+    release(large[0]);
+    release(large[1]);
+    cr_assert_gt(bp_shards_cached_bytes(&pool.shards), 0);
+    cr_assert_not_null(allocate(7 * BP_MIB), "nothing is live, 8 MiB are allowed");
+    check_audit(1);
+}
+
+Test(special_pool, realloc_beyond_max_bytes_leaves_the_block)
+{
+    options.max_bytes = 8 * BP_MIB;
+    make_pool();
+    void *block = allocate(5 * BP_MIB);
+    stamp(block, 0, 5 * BP_MIB, 5);
+    cr_assert_null(bp_pool_realloc(&pool, block, 9 * BP_MIB));
+    cr_assert_null(bp_pool_realloc(&pool, block, 100 * BP_MIB));
+    cr_assert(stamp_holds(block, 0, 5 * BP_MIB, 5));
+    check_audit(1);
+    release(block);
+    check_audit(0);
+}
+
+Test(special_pool, without_thread_caches_shards_serve)
+{
+    options.thread_cache_buffers = 0;
+    make_pool();
+    void *block = allocate(100000);
+    release(block);
+    cr_assert_eq(allocate(100000), block);
+    struct bp_stats_snapshot stats;
+    bp_report_snapshot(&pool, &stats);
+    check_size(stats.thread_cache_hits, 0);
+    check_size(stats.shard_hits, 1);
+    check_audit(1);
+}
+
+Test(special_pool, shards_are_rounded_up_to_a_power_of_two)
+{
+    options.shard_count = 5;
+    make_pool();
+    check_size(pool.shards.count, 8);
+    bp_pool_fini(&pool);
+    options.shard_count = 128;
+    make_pool();
+    check_size(pool.shards.count, 128);
+}
+
+Test(special_pool, auto_values_are_chosen)
+{
+    bp_options_init(&options);
+    make_pool();
+    cr_assert(pool.shards.count >= 4 && bp_is_pow2(pool.shards.count));
+    cr_assert(pool.caches.buffers_max >= 2 && pool.caches.buffers_max <= 8);
+    check_size(pool.budget.cached_limit_bytes, bp_os_memory_bytes() / 100 * 25);
+    check_size(pool.budget.footprint_limit_bytes, SIZE_MAX);
+    check_size(pool.min_size_bytes, 64 * BP_KIB);
+}
+
+/* The kernel refuses. */
+
+Test(pool, without_memory_there_is_no_block_and_old_ones_stay)
+{
+    void *block = allocate(100000);
+    stamp(block, 0, 100000, 6);
+    fake_os.commit.fail = FAIL_ALWAYS;
+    cr_assert_null(allocate(5 * BP_MIB));
+    cr_assert_null(bp_pool_calloc(&pool, 5 * BP_MIB));
+    cr_assert_null(bp_pool_alloc_slow(&pool, 5 * BP_MIB, BP_MIB));
+    cr_assert_null(bp_pool_realloc(&pool, block, 5 * BP_MIB));
+    check_size(counted(BP_COUNT_no_memory), 4);
+    cr_assert(stamp_holds(block, 0, 100000, 6));
+    check_audit(1);
+    fake_os.commit.fail = 0;
+    block = bp_pool_realloc(&pool, block, 5 * BP_MIB);
+    cr_assert(stamp_holds(block, 0, 100000, 6));
+    check_audit(1);
+}
+
+Test(pool, when_memory_is_short_free_buffers_are_given_back_first)
+{
+    release(allocate(100000));
+    bp_tcache_flush(bp_tls[0]);
+    fake_os.commit.fail = 1;
+    cr_assert_not_null(allocate(5 * BP_MIB));
+    cr_assert_gt(fake_os.purged_bytes, 0);
+    check_audit(1);
+}
+
+Test(special_pool, charged_memory_that_is_refused_leaves_the_old_block)
+{
+    struct rlimit limit;
+    (void)getrlimit(RLIMIT_DATA, &limit);
+    limit.rlim_cur = (rlim_t)bp_min((size_t)1 << 44, limit.rlim_max);
+    cr_assert_eq(setrlimit(RLIMIT_DATA, &limit), 0);
+    make_pool();
+    cr_assert(pool.arena.commit_is_charged);
+    void *block = allocate(300000);
+    stamp(block, 0, 300000, 6);
+    fake_os.commit.fail = FAIL_ALWAYS;
+    cr_assert_null(bp_pool_realloc(&pool, block, 400000), "in place");
+    cr_assert_null(bp_pool_realloc(&pool, block, 50 * BP_MIB), "elsewhere");
+    cr_assert_null(allocate(100000));
+    cr_assert(stamp_holds(block, 0, 300000, 6));
+    check_audit(1);
+    fake_os.commit.fail = 0;
+    block = bp_pool_realloc(&pool, block, 50 * BP_MIB);
+    cr_assert(stamp_holds(block, 0, 300000, 6));
+    check_audit(1);
+}
+
+Test(special_pool, a_pool_that_cannot_be_made_holds_nothing)
+{
+    fake_os.reserve.fail = FAIL_ALWAYS;
+    cr_assert_eq(bp_pool_init(&pool, 0, &options), -ENOMEM);
+    check_size(fake_os.mapped_bytes, 0);
+    fake_os.reserve.fail = 0;
+    for (size_t maps = 0; maps < 2; maps++) {
+        memset(&pool, 0, sizeof pool);
+        fake_os.map = (struct fake_call){.skip = maps, .fail = FAIL_ALWAYS};
+        options.shard_count = 128;
+        cr_assert_eq(bp_pool_init(&pool, 0, &options), -ENOMEM, "after %zu mappings", maps);
+        check_size(fake_os.mapped_bytes, 0);
+    }
+}
+
+Test(pool, its_end_gives_everything_back)
+{
+    (void)allocate(5 * BP_MIB);
+    release(allocate(100000));
+    bp_pool_fini(&pool);
+    check_size(fake_os.mapped_bytes, 0);
+    cr_assert_eq(bp_tls[0], &bp_tcache_none);
+}
+
+/* Threads. */
+
+static void *free_here(void *block)
+{
+    release(block);
+    return NULL;
+}
+
+static void run_thread(void *(*function)(void *argument), void *argument)
+{
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, function, argument), 0);
+    (void)pthread_join(thread, NULL);
+}
+
+Test(pool, a_block_may_be_freed_by_another_thread)
+{
+    void *block = allocate(300000);
+    run_thread(free_here, block);
+    check_audit(0);
+    check_size(pool.caches.thread_count, 1);
+    cr_assert_eq(allocate(300000), block, "and it comes back from a shard");
+}
+
+static pthread_key_t late_key;
+static size_t late_rounds;
+
+static void allocate_late(void *argument)
+{
+    if (++late_rounds < 3) {
+        (void)pthread_setspecific(late_key, argument);
+        return;
+    }
+    for (int i = 0; i < 10; i++) {
+        void *block = allocate(300000);
+        memset(block, 0xff, 300000);
+        release(block);
+    }
+}
+
+static void *be_late(void *argument)
+{
+    (void)pthread_setspecific(late_key, argument);
+    release(allocate(300000));
+    return NULL;
+}
+
+Test(pool, a_thread_may_allocate_after_its_cache_ended)
+{
+    cr_assert_eq(pthread_key_create(&late_key, allocate_late), 0);
+    run_thread(be_late, &late_key);
+    check_size(late_rounds, 3);
+    check_audit(0);
+}
+
+/* Fork. */
+
+static void use_in_child(void *block)
+{
+    bp_pools_postfork_child((struct bp_pool *[]){&pool}, 1);
+    cr_assert(stamp_holds(block, 0, 300000, 8));
+    struct bp_stats_snapshot stats;
+    bp_report_snapshot(&pool, &stats);
+    check_size(stats.large_requests, 0);
+    check_size(stats.threads, 1);
+    check_audit(1);
+    release(block);
+    for (int i = 0; i < 50; i++)
+        release(bp_pool_realloc(&pool, allocate(100000), 100000 * (size_t)(i + 1)));
+    run_thread(free_here, allocate(100000));
+    (void)bp_pool_trim(&pool);
+    check_audit(0);
+}
+
+Test(pool, a_child_starts_with_the_parents_memory_and_its_own_counts)
+{
+    void *block = allocate(300000);
+    stamp(block, 0, 300000, 8);
+    release(allocate(100000));
+    bp_pools_prefork((struct bp_pool *[]){&pool}, 1);
+    check_says(use_in_child, block, "");
+    bp_pools_postfork_parent((struct bp_pool *[]){&pool}, 1);
+    cr_assert(stamp_holds(block, 0, 300000, 8));
+    check_audit(1);
+    release(block);
+    check_audit(0);
+}
+
+static _Atomic(bool) done;
+
+static void *allocate_and_free(void *unused)
+{
+    while (!bp_load_acquire(&done)) {
+        void *block = allocate(100000);
+        void *other = bp_pool_calloc(&pool, 200000);
+        stamp(block, 0, 100000, 1);
+        release(other);
+        release(block);
+    }
+    return unused;
+}
+
+/* Fills many blocks at once: two that overlap would spoil each other. */
+static void check_blocks_are_apart(void)
+{
+    void *blocks[24];
+    for (size_t i = 0; i < LENGTH(blocks); i++) {
+        blocks[i] = allocate(50000 + i * 10000);
+        stamp(blocks[i], 0, 50000 + i * 10000, i);
+    }
+    for (size_t i = 0; i < LENGTH(blocks); i++) {
+        cr_assert(stamp_holds(blocks[i], 0, 50000 + i * 10000, i));
+        release(blocks[i]);
+    }
+}
+
+static void fork_again(void *unused)
+{
+    bp_pools_postfork_child((struct bp_pool *[]){&pool}, 1);
+    check_blocks_are_apart();
+    bp_pools_prefork((struct bp_pool *[]){&pool}, 1);
+    pid_t child = fork();
+    if (child == 0) {
+        bp_pools_postfork_child((struct bp_pool *[]){&pool}, 1);
+        check_blocks_are_apart();
+        _exit(0);
+    }
+    bp_pools_postfork_parent((struct bp_pool *[]){&pool}, 1);
+    int status = 1;
+    (void)waitpid(child, &status, 0);
+    cr_assert_eq(status, 0);
+    (void)unused;
+}
+
+/* Wherever the other thread was. A buffer that it was just taking is lost to the child, which is all. */
+Test(pool, children_work_though_other_threads_were_busy)
+{
+    pthread_t threads[2];
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, allocate_and_free, NULL), 0);
+    for (int i = 0; i < 30; i++) {
+        bp_pools_prefork((struct bp_pool *[]){&pool}, 1);
+        struct outcome outcome = run_apart(fork_again, NULL);
+        bp_pools_postfork_parent((struct bp_pool *[]){&pool}, 1);
+        cr_assert_eq(outcome.status, 0, "%s", outcome.text);
+    }
+    bp_store_release(&done, true);
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        (void)pthread_join(threads[i], NULL);
+    check_audit(0);
+}
+
+/* The report. */
+
+Test(pool, requests_are_counted_once_each_whatever_becomes_of_them)
+{
+    size_t requests = 0;
+    void *blocks[64] = {0};
+    for (size_t i = 0; i < 1000; i++) {
+        size_t at = i * 7 % LENGTH(blocks);
+        if (blocks[at])
+            release(blocks[at]);
+        blocks[at] = i % 3 == 0 ? bp_pool_calloc(&pool, 50000 + i * 100) : allocate(50000 + i % 10 * 90000);
+        requests++;
+    }
+    cr_assert_null(bp_pool_alloc_slow(&pool, SIZE_MAX, 1));
+    fake_os.commit.fail = FAIL_ALWAYS;
+    cr_assert_null(allocate(BP_GIB));
+    struct bp_stats_snapshot stats;
+    bp_report_snapshot(&pool, &stats);
+    check_size(stats.large_requests, requests + 2);
+    check_size(stats.forwarded, 2);
+    check_size(stats.large_requests,
+               stats.thread_cache_hits + stats.shard_hits + stats.stolen + stats.fresh + stats.forwarded);
+    struct audit audit = audit_pool(&pool);
+    check_size(stats.live_bytes, audit.live_bytes);
+    check_size(stats.cached_bytes, audit.cached_bytes);
+    check_size(stats.footprint_bytes, audit.live_bytes + audit.cached_bytes);
+    cr_assert_geq(stats.peak_live_bytes, stats.live_bytes);
+}

@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: MIT */
+#include "tcache.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "fake_os.h"
+#include "support.h"
+
+enum { CLASS = 20 - BP_STRIDE_SHIFT_MIN, SHARD_COUNT = 2, ID = 3, BUFFERS_MAX = 4, BYTES_MAX_PAGES = 100 };
+
+static struct bp_meta meta;
+static struct bp_budget budget;
+static struct bp_arena arena;
+static struct bp_shards shards;
+static struct bp_tcaches caches;
+static size_t page;
+
+static void make_caches(size_t buffers_max)
+{
+    fake_os_install();
+    bp_meta_init(&meta);
+    budget = (struct bp_budget){.cached_limit_bytes = SIZE_MAX, .footprint_limit_bytes = SIZE_MAX};
+    page = bp_os_page_bytes();
+    cr_assert_eq(bp_arena_init(&arena, &meta, &budget), 0);
+    cr_assert_eq(bp_shards_init(&shards, SHARD_COUNT, 1000, &arena, &budget, &meta), 0);
+    cr_assert_eq(bp_tcaches_init(&caches, ID, buffers_max, BYTES_MAX_PAGES * page, &shards, &meta), 0);
+}
+
+static void make_usual_caches(void)
+{
+    make_caches(BUFFERS_MAX);
+}
+
+static void make_caches_without_room(void)
+{
+    make_caches(0);
+}
+
+TestSuite(tcache, .init = make_usual_caches);
+TestSuite(tcache_0, .init = make_caches_without_room);
+
+/* A buffer with so many pages, in the program's hands. */
+static struct bp_slot *take_slot(size_t class_index, size_t pages)
+{
+    struct bp_slot *slot = bp_arena_take(&arena, class_index);
+    cr_assert_eq(bp_arena_extend(&arena, slot, pages * page), 0);
+    slot->next = NULL;
+    return slot;
+}
+
+static void give_fresh(struct bp_tcache *cache, size_t pages)
+{
+    bp_tcache_give(cache, take_slot(CLASS, pages));
+}
+
+static size_t shard_count(unsigned shard)
+{
+    return shards.shards[shard].bins[CLASS].count;
+}
+
+/* What the budget holds as cached is in shards or allowed to threads. */
+static void check_charges(const struct bp_tcache *cache)
+{
+    check_size(budget.cached_bytes, bp_shards_cached_bytes(&shards) + cache->allowance_bytes);
+    cr_assert_leq(cache->cached_bytes, cache->allowance_bytes);
+}
+
+Test(tcache, a_thread_has_none_until_it_enters)
+{
+    cr_assert_eq(bp_tls[ID], &bp_tcache_none);
+    cr_assert_null(bp_tcache_pop(bp_tls[ID], CLASS, 1));
+    struct bp_slot *slot = take_slot(CLASS, 1);
+    slot->live = slot->home;
+    cr_assert_not(bp_tcache_push(bp_tls[ID], CLASS, slot, slot->home), "full and empty at once");
+    cr_assert_eq(slot->live, slot->home, "untouched");
+
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    cr_assert_eq(cache, bp_tls[ID]);
+    cr_assert_eq(bp_tcache_enter(&caches), cache);
+    check_size(caches.thread_count, 1);
+    bp_tcache_leave(cache);
+    cr_assert_eq(bp_tls[0], &bp_tcache_none, "of this pool only");
+}
+
+Test(tcache, a_buffer_given_is_the_next_hit)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    struct bp_slot *slot = take_slot(CLASS, 40);
+    bp_tcache_give(cache, slot);
+    check_size(cache->cached_bytes, 40 * page);
+    size_t size = 39 * page;
+    cr_assert_eq(bp_tcache_pop(cache, CLASS, size), slot->home);
+    cr_assert_eq(slot->live, slot->home);
+    check_size(slot->size_bytes, size);
+    check_size(cache->cached_bytes, 0);
+    check_size(cache->bins[CLASS].hits, 1);
+    check_size(cache->bins[CLASS].hit_bytes, size);
+    cr_assert_null(bp_tcache_pop(cache, CLASS, size));
+    check_charges(cache);
+}
+
+Test(tcache, a_hit_needs_enough_memory_and_not_twice_too_much)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    struct bp_slot *slot = take_slot(CLASS, 40);
+    size_t room = slot->room_bytes;
+    bp_tcache_give(cache, slot);
+    cr_assert_null(bp_tcache_pop(cache, CLASS, room + 1));
+    cr_assert_null(bp_tcache_pop(cache, CLASS, (room - 1) / 2));
+    cr_assert_eq(bp_tcache_pop(cache, CLASS, room), slot->home);
+    cr_assert(bp_tcache_push(cache, CLASS, slot, slot->home));
+    cr_assert_eq(bp_tcache_pop(cache, CLASS, (room + 1) / 2), slot->home);
+}
+
+Test(tcache, hits_are_newest_first)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    struct bp_slot *slots[3];
+    for (int i = 0; i < 3; i++) {
+        slots[i] = take_slot(CLASS, 10);
+        bp_tcache_give(cache, slots[i]);
+    }
+    for (int i = 3; i-- > 0;)
+        cr_assert_eq(bp_tcache_pop(cache, CLASS, 8 * page), slots[i]->home);
+}
+
+Test(tcache, push_is_bounded_by_number_and_allowance)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    struct bp_slot *slot = take_slot(CLASS, 10);
+    slot->live = slot->home;
+    cr_assert_not(bp_tcache_push(cache, CLASS, slot, slot->home), "nothing is allowed yet");
+    for (int i = 0; i < BUFFERS_MAX; i++)
+        give_fresh(cache, 12);
+    void *block = bp_tcache_pop(cache, CLASS, 11 * page);
+    cr_assert_not_null(block);
+    cr_assert(bp_tcache_push(cache, CLASS, slot, slot->home), "within what was allowed");
+    cr_assert_null(slot->live);
+    struct bp_slot *other = take_slot(CLASS, 1);
+    cr_assert_not(bp_tcache_push(cache, CLASS, other, other->home), "the bin is full");
+    other = take_slot(CLASS + 1, 3);
+    cr_assert_not(bp_tcache_push(cache, CLASS + 1, other, other->home), "the allowance is used up");
+    other = take_slot(CLASS + 1, 2);
+    cr_assert(bp_tcache_push(cache, CLASS + 1, other, other->home));
+    check_charges(cache);
+}
+
+/* An aligned block starts before its slot's usual place. Recycled it is good for less, never for more. */
+Test(tcache, a_block_that_was_pushed_elsewhere_still_holds_the_next_request)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    struct bp_slot *slot;
+    do
+        slot = take_slot(CLASS, 10);
+    while (slot->home == bp_slot_base(&arena, slot));
+    bp_tcache_give(cache, slot);
+    cr_assert_not_null(bp_tcache_pop(cache, CLASS, 8 * page));
+    char *base = bp_slot_base(&arena, slot);
+    slot->live = base;
+    cr_assert(bp_tcache_push(cache, CLASS, slot, base));
+    char *block = bp_tcache_pop(cache, CLASS, slot->room_bytes);
+    cr_assert_eq(slot->live, block);
+    cr_assert(block >= base && block + slot->room_bytes <= base + slot->dirty_bytes);
+}
+
+Test(tcache, overflow_goes_to_the_home_shard_in_halves)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    for (int i = 0; i < BUFFERS_MAX; i++)
+        give_fresh(cache, 2);
+    check_size(shard_count(cache->shard), 0);
+    struct bp_slot *newest = cache->bins[CLASS].head;
+    give_fresh(cache, 2);
+    check_size(shard_count(cache->shard), BUFFERS_MAX / 2);
+    check_size(cache->bins[CLASS].count, BUFFERS_MAX / 2 + 1);
+    cr_assert_eq(cache->bins[CLASS].head->next, newest, "the oldest leave");
+    check_size(cache->counters.values[BP_COUNT_flushes], 1);
+    check_size(shard_count(cache->shard ^ 1), 0);
+    check_charges(cache);
+}
+
+Test(tcache, one_buffer_of_each_class_may_pass_the_bytes_of_a_thread)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, BYTES_MAX_PAGES + 50);
+    check_size(cache->bins[CLASS].count, 1);
+    bp_tcache_give(cache, take_slot(CLASS + 1, BYTES_MAX_PAGES + 50));
+    check_size(cache->bins[CLASS + 1].count, 1);
+    give_fresh(cache, 1);
+    check_size(cache->bins[CLASS].count, 1);
+    check_size(shard_count(cache->shard), 1);
+    check_charges(cache);
+}
+
+Test(tcache, without_budget_nothing_is_kept)
+{
+    budget.cached_limit_bytes = 5 * page;
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 4);
+    check_size(cache->bins[CLASS].count, 1);
+    give_fresh(cache, 8);
+    cr_assert_leq(budget.cached_bytes, 5 * page);
+    cr_assert_geq(cache->counters.values[BP_COUNT_drops], 1);
+    cr_assert_leq(budget.footprint_bytes, 5 * page);
+    check_charges(cache);
+}
+
+Test(tcache, take_gives_the_best_fit)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 3);
+    give_fresh(cache, 9);
+    give_fresh(cache, 5);
+    struct bp_slot *slot = bp_tcache_take(cache, CLASS, 4 * page);
+    check_size(slot->dirty_bytes, 5 * page);
+    check_size(cache->bins[CLASS].count, 2);
+    check_size(bp_tcache_take(cache, CLASS, 20 * page)->dirty_bytes, 9 * page);
+    check_size(bp_tcache_take(cache, CLASS, 20 * page)->dirty_bytes, 3 * page);
+    cr_assert_null(bp_tcache_take(cache, CLASS, page));
+    cr_assert_null(cache->bins[CLASS].head_block);
+    check_charges(cache);
+}
+
+/* Puts so many buffers of two pages into a shard. */
+static void fill_shard(unsigned shard, size_t count)
+{
+    static struct bp_counters counters;
+    while (count-- > 0)
+        bp_shard_push(&shards, shard, CLASS, (struct bp_chain){take_slot(CLASS, 2), 1, 2 * page}, &counters);
+}
+
+Test(tcache, refill_brings_one_buffer_and_half_a_bin)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    fill_shard(cache->shard, 10);
+    bool stolen = true;
+    struct bp_slot *slot = bp_tcache_refill(cache, CLASS, 2 * page, &stolen);
+    cr_assert_not_null(slot);
+    cr_assert_not(stolen);
+    check_size(cache->bins[CLASS].count, BUFFERS_MAX / 2);
+    check_size(shard_count(cache->shard), 10 - 1 - BUFFERS_MAX / 2);
+    check_size(cache->counters.values[BP_COUNT_refills], 1);
+    check_charges(cache);
+}
+
+Test(tcache, refill_steals_when_the_home_shard_is_empty)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    fill_shard(cache->shard ^ 1, 1);
+    bool stolen = false;
+    cr_assert_not_null(bp_tcache_refill(cache, CLASS, 2 * page, &stolen));
+    cr_assert(stolen);
+    cr_assert_null(bp_tcache_refill(cache, CLASS, 2 * page, &stolen));
+}
+
+Test(tcache, refill_puts_back_what_it_may_not_keep)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    fill_shard(cache->shard, 5);
+    budget.cached_limit_bytes = budget.cached_bytes;
+    fill_shard(cache->shard ^ 1, 0);
+    /* Only what leaves the shard makes room in the budget. */
+    bool stolen;
+    cr_assert_not_null(bp_tcache_refill(cache, CLASS, 2 * page, &stolen));
+    check_charges(cache);
+    check_size(cache->bins[CLASS].count + shard_count(cache->shard), 4);
+}
+
+Test(tcache, flush_gives_everything_to_the_home_shard)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 3);
+    give_fresh(cache, 4);
+    bp_tcache_give(cache, take_slot(CLASS + 2, 5));
+    bp_tcache_flush(cache);
+    check_size(cache->cached_bytes, 0);
+    check_size(cache->allowance_bytes, 0);
+    check_size(bp_shards_cached_bytes(&shards), 12 * page);
+    check_size(budget.cached_bytes, 12 * page);
+    cr_assert_null(cache->bins[CLASS].head_block);
+}
+
+/* The budget was full of what this thread was allowed: handing over must not drop it. */
+Test(tcache, flush_drops_nothing_at_the_limit)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 3);
+    bp_tcache_give(cache, take_slot(CLASS + 2, 5));
+    budget.cached_limit_bytes = budget.cached_bytes;
+    bp_tcache_flush(cache);
+    check_size(bp_shards_cached_bytes(&shards), 8 * page);
+    check_size(cache->counters.values[BP_COUNT_drops], 0);
+}
+
+Test(tcache_0, without_room_everything_goes_to_the_shard)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    struct bp_slot *slot = take_slot(CLASS, 2);
+    slot->live = slot->home;
+    cr_assert_not(bp_tcache_push(cache, CLASS, slot, slot->home));
+    slot->live = NULL;
+    bp_tcache_give(cache, slot);
+    check_size(cache->bins[CLASS].count, 0);
+    check_size(cache->allowance_bytes, 0);
+    check_size(shard_count(cache->shard), 1);
+    bool stolen;
+    cr_assert_eq(bp_tcache_refill(cache, CLASS, 2 * page, &stolen), slot);
+    fill_shard(cache->shard, 3);
+    cr_assert_not_null(bp_tcache_refill(cache, CLASS, 2 * page, &stolen));
+    check_size(cache->bins[CLASS].count, 0);
+    check_size(shard_count(cache->shard), 2);
+}
+
+static void *fill_and_end(void *unused)
+{
+    (void)unused;
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 3);
+    give_fresh(cache, 4);
+    (void)bp_tcache_pop(cache, CLASS, 3 * page);
+    bp_count(&cache->counters, BP_COUNT_refills, 5);
+    bp_tcache_leave(cache);
+    return NULL;
+}
+
+static void run_thread(void *(*function)(void *argument), void *argument)
+{
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, function, argument), 0);
+    (void)pthread_join(thread, NULL);
+}
+
+static void add_up(const struct bp_tcache *cache, void *sums)
+{
+    size_t *sum = sums;
+    sum[0] += cache->counters.values[BP_COUNT_refills];
+    sum[1] += cache->bins[CLASS].hits;
+    sum[2]++;
+}
+
+Test(tcache, a_threads_end_drains_its_cache_and_keeps_its_counts)
+{
+    run_thread(fill_and_end, NULL);
+    check_size(caches.thread_count, 0);
+    check_size(caches.thread_total, 1);
+    check_size(bp_tcaches_cached_bytes(&caches), 0);
+    check_size(bp_shards_cached_bytes(&shards), 3 * page);
+    check_size(budget.cached_bytes, 3 * page);
+    size_t sums[3] = {0};
+    bp_tcaches_visit(&caches, add_up, sums);
+    check_size(sums[0], 5);
+    check_size(sums[1], 1);
+}
+
+Test(tcache, records_of_ended_threads_are_used_again)
+{
+    size_t mapped = 0;
+    for (int i = 0; i < 50; i++) {
+        run_thread(fill_and_end, NULL);
+        if (i == 0)
+            mapped = meta.mapped_bytes;
+    }
+    check_size(caches.thread_total, 50);
+    cr_assert_leq(meta.mapped_bytes, mapped + 64 * BP_KIB, "fifty records were made");
+    size_t sums[3] = {0};
+    bp_tcaches_visit(&caches, add_up, sums);
+    check_size(sums[0], 250);
+    check_size(sums[2], 2);
+}
+
+Test(tcache, threads_start_at_different_shards)
+{
+    struct bp_tcache *own = bp_tcache_enter(&caches);
+    run_thread(fill_and_end, NULL);
+    check_size(shard_count(own->shard), 0);
+    check_size(shard_count(own->shard ^ 1), 1);
+}
+
+/* A destructor that runs after ours: made earlier, and it comes back until the C library gives up. */
+static pthread_key_t late_key;
+static size_t late_rounds;
+static bool late_was_orphan;
+
+static void call_late(void *argument)
+{
+    if (++late_rounds < 3) {
+        (void)pthread_setspecific(late_key, argument);
+        return;
+    }
+    cr_assert_eq(bp_tls[ID], &bp_tcache_gone);
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    late_was_orphan = cache == &caches.orphan;
+    give_fresh(cache, 3);
+    bp_tcache_leave(cache);
+}
+
+static void *use_cache_late(void *unused)
+{
+    (void)pthread_setspecific(late_key, &late_key);
+    return fill_and_end(unused);
+}
+
+Test(tcache, after_its_end_a_thread_is_served_by_the_orphan_cache)
+{
+    cr_assert_eq(pthread_key_create(&late_key, call_late), 0);
+    run_thread(use_cache_late, NULL);
+    check_size(late_rounds, 3);
+    cr_assert(late_was_orphan);
+    check_size(caches.thread_count, 0);
+    check_size(bp_shards_cached_bytes(&shards) + bp_tcaches_cached_bytes(&caches), 6 * page);
+    run_thread(use_cache_late, NULL);
+    (void)bp_lock_acquire(&caches.orphan_lock);
+    bp_lock_release(&caches.orphan_lock);
+}
+
+Test(tcache, without_memory_for_a_record_the_orphan_cache_serves)
+{
+    struct bp_slot *slot = take_slot(CLASS, 3);
+    while (meta.left > 0)
+        (void)bp_meta_alloc(&meta, BP_CACHELINE_BYTES);
+    fake_os.map.fail = FAIL_ALWAYS;
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    cr_assert_eq(cache, &caches.orphan);
+    bp_tcache_give(cache, slot);
+    bp_tcache_leave(cache);
+    check_size(bp_shards_cached_bytes(&shards), 3 * page);
+    fake_os.map.fail = 0;
+    cr_assert_neq(bp_tcache_enter(&caches), &caches.orphan, "it is tried again");
+}
+
+Test(tcache, the_end_of_a_pool_is_seen_by_threads_that_live_on)
+{
+    give_fresh(bp_tcache_enter(&caches), 3);
+    bp_tcaches_fini(&caches);
+    cr_assert_eq(bp_tls[ID], &bp_tcache_none);
+}
+
+/* Threads of the parent that a child does not have. */
+static pthread_barrier_t barrier;
+
+static void *fill_and_wait(void *unused)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 3);
+    (void)pthread_barrier_wait(&barrier);
+    (void)pthread_barrier_wait(&barrier);
+    return unused;
+}
+
+static void look_in_child(void *unused)
+{
+    (void)unused;
+    bp_shards_reinit_locks(&shards);
+    bp_lock_reinit(&caches.orphan_lock);
+    bp_lock_reinit(&caches.lock);
+    bp_tcaches_after_fork(&caches);
+    check_size(caches.thread_count, 1);
+    check_size(caches.thread_total, 1);
+    check_size(bp_tls[ID]->cached_bytes, 7 * page);
+    check_size(bp_tls[ID]->counters.values[BP_COUNT_refills], 0);
+    check_size(bp_shards_cached_bytes(&shards), 3 * page);
+    check_charges(bp_tls[ID]);
+    run_thread(fill_and_end, NULL);
+    check_size(bp_shards_cached_bytes(&shards), 6 * page);
+}
+
+Test(tcache, a_child_recovers_what_other_threads_had)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 7);
+    bp_count(&cache->counters, BP_COUNT_refills, 9);
+    (void)pthread_barrier_init(&barrier, NULL, 2);
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, fill_and_wait, NULL), 0);
+    (void)pthread_barrier_wait(&barrier);
+
+    (void)bp_lock_acquire(&caches.lock);
+    (void)bp_lock_acquire(&caches.orphan_lock);
+    bp_shards_lock_all(&shards);
+    check_says(look_in_child, NULL, "");
+    bp_shards_unlock_all(&shards);
+    bp_lock_release(&caches.orphan_lock);
+    bp_lock_release(&caches.lock);
+    (void)pthread_barrier_wait(&barrier);
+    (void)pthread_join(thread, NULL);
+    check_size(cache->counters.values[BP_COUNT_refills], 9);
+}
