@@ -15,8 +15,6 @@ enum bp_mode { BP_MODE_POOL, BP_MODE_OFF };
 enum bp_underlying { BP_UNDERLYING_NEXT, BP_UNDERLYING_LIBC, BP_UNDERLYING_JEMALLOC };
 enum bp_stats { BP_STATS_OFF, BP_STATS_TEXT, BP_STATS_JSON };
 
-/* "Chosen from the machine when the pool is made". No option accepts this number. */
-#define BP_AUTO ((size_t)-1)
 /* A percentage of the memory this process may use, kept apart from byte counts by the top bits. */
 #define BP_PERCENT_FLAG ((size_t)1 << 62)
 #define BP_PERCENT(n) (BP_PERCENT_FLAG | (size_t)(n))

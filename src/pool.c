@@ -10,8 +10,6 @@
 
 enum {
     SHARDS_MIN = 4,
-    THREAD_BUFFERS_MIN = 2,
-    THREAD_BUFFERS_MAX = 8,
     /* A block that had to move because it grew gets room to grow so many doublings more in place. */
     GROWTH_CLASSES = 3,
     /*
@@ -52,9 +50,6 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
     if (shard_count == 0)
         shard_count = bp_max(pool->cpu_count, SHARDS_MIN);
     shard_count = bp_min(ceil_pow2((unsigned)shard_count), BP_SHARDS_MAX);
-    size_t buffers = options->thread_cache_buffers;
-    if (buffers == BP_AUTO)
-        buffers = bp_min(bp_max(pool->cpu_count, THREAD_BUFFERS_MIN), THREAD_BUFFERS_MAX);
 
     bp_meta_init(&pool->meta);
     int error = bp_arena_init(&pool->arena, &pool->meta, &pool->budget);
@@ -64,7 +59,7 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
     if (error == 0) {
         size_t bytes = bp_options_share_bytes(options->thread_cache_bytes, pool->memory_bytes);
         /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
-        (void)bp_tcaches_init(&pool->caches, id, buffers, bytes, &pool->shards, &pool->meta);
+        (void)bp_tcaches_init(&pool->caches, id, options->thread_cache_buffers, bytes, &pool->shards, &pool->meta);
         return 0;
     }
     bp_arena_fini(&pool->arena);

@@ -65,7 +65,7 @@ Test(bufpool, small_sizes_are_served_as_well)
 Test(bufpool, sizes_outside_1_byte_to_16_gib_are_refused)
 {
     const size_t too_large = ((size_t)16 << 30) + 1;
-    static const size_t sizes[] = {0, ((size_t)16 << 30) + 1, SIZE_MAX / 2, SIZE_MAX - 4096, SIZE_MAX};
+    static const size_t sizes[] = {((size_t)16 << 30) + 1, SIZE_MAX / 2, SIZE_MAX - 4096, SIZE_MAX};
     for (size_t i = 0; i < LENGTH(sizes); i++) {
         cr_assert_null(bufpool_alloc(pool, sizes[i]), "%zu bytes", sizes[i]);
         cr_assert_null(bufpool_calloc(pool, sizes[i]), "%zu bytes", sizes[i]);
@@ -77,6 +77,19 @@ Test(bufpool, sizes_outside_1_byte_to_16_gib_are_refused)
     cr_assert_null(bufpool_realloc(pool, block, too_large));
     cr_assert(stamp_holds(block, 0, 5000, 1));
     check_size(stats_of(pool).refused, 4 * LENGTH(sizes) + 1);
+}
+
+Test(bufpool, nothing_is_not_a_size)
+{
+    cr_assert_null(bufpool_alloc(pool, 0));
+    cr_assert_null(bufpool_calloc(pool, 0));
+    cr_assert_null(bufpool_aligned_alloc(pool, 4096, 0));
+    cr_assert_null(bufpool_realloc(pool, NULL, 0));
+    void *block = bufpool_alloc(pool, 5000);
+    stamp(block, 0, 5000, 1);
+    cr_assert_null(bufpool_realloc(pool, block, 0));
+    cr_assert(stamp_holds(block, 0, 5000, 1));
+    bufpool_free(pool, block);
 }
 
 Test(bufpool, calloc_is_zero_and_realloc_keeps)

@@ -5,7 +5,8 @@
  * A victim knows nothing of bufpool. It tests one promise of the C library, prints "ok" at the end and returns 0;
  * a promise broken is one line on stderr and status 1, also in a forked child.
  */
-#pragma once
+#ifndef BP_VICTIM_H
+#define BP_VICTIM_H
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -128,3 +129,5 @@ static inline int done(void)
 {
     return puts("ok") < 0 || fflush(stdout) != 0;
 }
+
+#endif
