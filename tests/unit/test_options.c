@@ -235,7 +235,7 @@ Test(options, wrong_counts)
     check_refused("BUFPOOL_SHARDS=18446744073709551617",
                   "BUFPOOL_SHARDS=18446744073709551617: not a number" COUNT_LINE);
     check_refused("BUFPOOL_THREAD_CACHE=65",
-                  "BUFPOOL_THREAD_CACHE=65: out of range; accepted: 0..64; using 2..8 by CPUs");
+                  "BUFPOOL_THREAD_CACHE=65: out of range; accepted: 0..64; using 8");
 }
 
 Test(options, wrong_words)
