@@ -18,11 +18,6 @@ class Configuration:
     chain: str = ''  # a key of CHAINS
     pools: bool = True  # large blocks must come from the pool
 
-    @property
-    def below(self):
-        """The allocator that small blocks come from, as Case.not_with names it."""
-        return self.chain or ('own jemalloc' if self.env.get('UNDERLYING') == 'jemalloc' else 'libc')
-
 
 CONFIGURATIONS = {
     'plain': None,  # without bufpool: shows that the victims themselves are right
@@ -52,7 +47,7 @@ class Case:
     stderr: list = field(default_factory=list)  # lines; '~' starts a pattern, '?' a pattern that may be missing
     limit: str = ''  # RLIMIT_AS
     closed: bool = False  # start without stdin, stdout and stderr
-    not_with: tuple = ()  # allocators below that break this promise by themselves
+    not_with: tuple = ()  # chains whose allocator breaks this promise by itself
     pools: bool = True  # asks for large blocks
     reports: int = 0  # how many reports must be written; 0: as many as there are
     files: str = ''  # pattern of the report's file name
@@ -77,7 +72,7 @@ GROUPS = {
         Case('attributes lock_all', pools=False),
         Case('optional_frees'),
         Case('libc_growers'),
-        Case('libc_private', not_with=(*CHAINS, 'own jemalloc')),
+        Case('libc_private', not_with=tuple(CHAINS)),
         Case('malloc_info'),
         Case('new_delete'),
         Case('new_throws', not_with=('mimalloc', 'tbb')),

@@ -6,6 +6,7 @@ set -euo pipefail
 mkdir served
 seq 1 1000000 >served/large
 for i in {1..20}; do seq 1 "$((i * 1000))" >"served/$i"; done
+: >server.out # the loop below may look before the server starts
 python3 -u -m http.server --bind 127.0.0.1 --directory served 0 >server.out 2>server.err &
 server=$!
 trap 'kill $server; wait $server || true' EXIT
