@@ -55,7 +55,7 @@ void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stat
     stats->peak_cached_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_cached_bytes), stats->cached_bytes);
     stats->peak_footprint_bytes = bp_load_relaxed(&pool->budget.peak_footprint_bytes);
     stats->cache_limit_bytes = pool->budget.cached_limit_bytes;
-    stats->threads = pool->caches.thread_total;
+    stats->threads = bp_tcaches_thread_total(&pool->caches);
 
     size_t grown_bytes = stats->counters[BP_COUNT_grown_bytes];
     stats->faults_avoided = (hit_bytes > grown_bytes ? hit_bytes - grown_bytes : 0) / bp_os_page_bytes();

@@ -336,6 +336,14 @@ size_t bp_tcaches_cached_bytes(struct bp_tcaches *caches)
     return sum;
 }
 
+size_t bp_tcaches_thread_total(struct bp_tcaches *caches)
+{
+    (void)bp_lock_acquire(&caches->lock);
+    size_t total = caches->thread_total;
+    bp_lock_release(&caches->lock);
+    return total;
+}
+
 /*
  * Another thread may have been anywhere in its cache when the process was copied. Its stores reached the copy in
  * program order, and the list is changed by one store to head, so the list is sound; the sums beside it may be one

@@ -106,6 +106,8 @@ void bp_tcaches_visit(struct bp_tcaches *caches, void (*visit)(const struct bp_t
                       void *context);
 /* Bytes in all bins. */
 size_t bp_tcaches_cached_bytes(struct bp_tcaches *caches);
+/* Threads that ever had a cache. */
+size_t bp_tcaches_thread_total(struct bp_tcaches *caches);
 
 /* In the child, with all locks usable: recovers what other threads had cached and starts counting at zero. */
 void bp_tcaches_after_fork(struct bp_tcaches *caches);

@@ -161,7 +161,8 @@ SPECIAL = {
         Case('workload', {'MIN_SIZE': 'x' * 5000}, stderr=['~bufpool: BUFPOOL_MIN_SIZE=x+.*']),
         Case('idle', {'MODE': 'foo'}, stderr=['~bufpool: BUFPOOL_MODE=foo: .*'], pools=False),
         Case('idle', {'HELP': '1'}, stderr=['~bufpool: .*'] * 16 + ['?bufpool: .*'] * 60, pools=False),
-        Case('idle', {'HELP': '1', 'STATS': '0'}, stderr=['?bufpool: .*', '~bufpool: +BUFPOOL_MODE .*', '?bufpool: .*', '~bufpool: +BUFPOOL_MIN_SIZE .*'] + ['?bufpool: .*'] * 80, pools=False),
+        Case('idle', {'HELP': '1', 'STATS': '0'},
+             stderr=['?bufpool: .*', '~bufpool: +BUFPOOL_MODE .*', '?bufpool: .*', '~bufpool: +BUFPOOL_MIN_SIZE .*'] + ['?bufpool: .*'] * 80, pools=False),
         Case('workload', {'VERBOSE': '1'}, stderr=['?bufpool: .*'] * 40),
         # Good values say nothing.
         *(
@@ -187,7 +188,8 @@ SPECIAL = {
         Case('workload exit', {**SMALL_MIN, 'THREAD_CACHE': '0'}, says=['thread_cache_hits == 0', 'shard_hits >= 122', 'fresh <= 14']),
         Case('workload exit', {**SMALL_MIN, 'CACHE_BYTES': '0'}, says=['large_requests == 137', 'hit_rate == 0', 'fresh == 137', 'peak_cached_bytes == 0']),
         Case('workload exit', {**SMALL_MIN, 'MAX_SIZE': '2M'}, says=['large_requests == 137', 'forwarded == oversize == 10']),
-        Case('workload exit', {**SMALL_MIN, 'MAX_BYTES': '10M'}, says=['large_requests == 137', 'forwarded == over_budget >= 6', 'peak_live_bytes <= 10 * MIB']),
+        Case('workload exit', {**SMALL_MIN, 'MAX_BYTES': '10M'},
+             says=['large_requests == 137', 'forwarded == over_budget >= 6', 'peak_live_bytes <= 10 * MIB']),
         Case('workload exit', {'MIN_SIZE': '2M'}, says=['large_requests == 10', 'len(classes) == 1', 'classes[0]["size_bytes"] >= 3 * MIB']),
         Case('workload exit 4', SMALL_MIN, says=['large_requests == 4 * 135 + 2', 'threads >= 4', 'fresh < 56', 'live_bytes < 8 * MIB']),
         Case('workload exit', {'MIN_SIZE': '8M'}, pools=False, says=['large_requests == 0', 'hit_rate == 0', 'classes == []', 'live_bytes == 0']),

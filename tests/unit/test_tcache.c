@@ -439,12 +439,27 @@ Test(tcache, the_end_of_a_pool_is_seen_by_threads_that_live_on)
 /* Threads of the parent that a child does not have. */
 static pthread_barrier_t barrier;
 
+/* The thread is where its free has just linked a buffer and not counted it. */
+static void push_half(struct bp_tcache *cache, struct bp_slot *slot)
+{
+    slot->live = NULL;
+    slot->next = cache->bins[CLASS].head;
+    cache->bins[CLASS].head = slot;
+}
+
+static size_t half_pushed_pages;
+
 static void *fill_and_wait(void *unused)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     give_fresh(cache, 3);
+    struct bp_slot *slot = half_pushed_pages > 0 ? take_slot(CLASS, half_pushed_pages) : NULL;
+    if (slot)
+        push_half(cache, slot);
     (void)pthread_barrier_wait(&barrier);
     (void)pthread_barrier_wait(&barrier);
+    if (slot) /* the parent's thread ends without it */
+        cache->bins[CLASS].head = slot->next;
     return unused;
 }
 
@@ -459,13 +474,13 @@ static void look_in_child(void *unused)
     check_size(caches.thread_total, 1);
     check_size(bp_tls[ID]->cached_bytes, 7 * page);
     check_size(bp_tls[ID]->counters.values[BP_COUNT_refills], 0);
-    check_size(bp_shards_cached_bytes(&shards), 3 * page);
+    check_size(bp_shards_cached_bytes(&shards), (3 + half_pushed_pages) * page);
     check_charges(bp_tls[ID]);
     run_thread(fill_and_end, NULL);
-    check_size(bp_shards_cached_bytes(&shards), 6 * page);
+    check_size(bp_shards_cached_bytes(&shards), (6 + half_pushed_pages) * page);
 }
 
-Test(tcache, a_child_recovers_what_other_threads_had)
+static void check_child_recovers(void)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     give_fresh(cache, 7);
@@ -485,4 +500,15 @@ Test(tcache, a_child_recovers_what_other_threads_had)
     (void)pthread_barrier_wait(&barrier);
     (void)pthread_join(thread, NULL);
     check_size(cache->counters.values[BP_COUNT_refills], 9);
+}
+
+Test(tcache, a_child_recovers_what_other_threads_had)
+{
+    check_child_recovers();
+}
+
+Test(tcache, a_child_recovers_a_buffer_that_was_just_being_freed)
+{
+    half_pushed_pages = 5;
+    check_child_recovers();
 }

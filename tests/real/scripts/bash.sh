@@ -11,7 +11,7 @@ echo "${#lines[@]} ${lines[199999]}"
 printf '%s,' "${lines[@]}" | md5sum
 joined=
 for i in {1..60}; do
-    joined+=${text:0:25000}$(echo "$i")
+    joined+=${text:0:25000}$(printf %s "$i")
 done
 echo "${#joined}"
 diff <(sort -n <<<"$text") <(echo "$text") && echo same
