@@ -48,7 +48,7 @@ BP_COLD static void *malloc_slow(size_t size)
     return p ? p : or_enomem(bp_real.malloc(size));
 }
 
-BP_EXPORT void *malloc(size_t size)
+BP_EXPORT BP_LINE_ALIGNED void *malloc(size_t size)
 {
     if (BP_LIKELY(is_small(size)))
         return bp_real.malloc(size);
@@ -65,7 +65,7 @@ BP_COLD static void free_slow(void *p)
     bp_pool_free_slow(&bp_process_pool, p);
 }
 
-BP_EXPORT void free(void *p)
+BP_EXPORT BP_LINE_ALIGNED void free(void *p)
 {
     size_t offset = bp_arena_offset(&bp_process_pool.arena, p);
     if (BP_LIKELY(offset >= bp_load_relaxed(&bp_process_pool.arena.bytes))) {

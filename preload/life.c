@@ -171,20 +171,20 @@ static void report(void)
     if (!atomic_compare_exchange_strong(&reporter, &expected, 0))
         return;
     int saved_errno = errno;
+    static char data[32 * 1024]; /* the stack of the thread that ends the program may be small */
+    static struct bp_stats_snapshot stats;
+    struct bp_text text = {.data = data, .size = sizeof data};
+    bp_report_snapshot(&bp_process_pool, &stats);
+    if (bp_process_options.stats == BP_STATS_JSON)
+        bp_report_json(&text, &stats, mode, program_invocation_short_name, pid);
+    else
+        bp_report_text(&text, &stats, mode, program_invocation_short_name, pid);
+    /* Opened when all is ready: a process that is killed meanwhile leaves no empty file. */
     int fd = open_report();
-    if (fd >= 0) {
-        static char data[32 * 1024]; /* the stack of the thread that ends the program may be small */
-        static struct bp_stats_snapshot stats;
-        struct bp_text text = {.data = data, .size = sizeof data};
-        bp_report_snapshot(&bp_process_pool, &stats);
-        if (bp_process_options.stats == BP_STATS_JSON)
-            bp_report_json(&text, &stats, mode, program_invocation_short_name, pid);
-        else
-            bp_report_text(&text, &stats, mode, program_invocation_short_name, pid);
+    if (fd >= 0)
         (void)bp_write_full(fd, text.data, text.length);
-        if (fd != STDERR_FILENO)
-            (void)close(fd);
-    }
+    if (fd > STDERR_FILENO)
+        (void)close(fd);
     errno = saved_errno;
 }
 
