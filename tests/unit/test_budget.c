@@ -2,6 +2,7 @@
 #include "budget.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "support.h"
 
@@ -57,9 +58,11 @@ static struct bp_budget shared = {.cached_limit_bytes = LIMIT};
 static void *charge_and_return(void *ret_granted)
 {
     size_t *granted = ret_granted;
-    for (int i = 0; i < CHARGES; i++) {
-        if (!bp_budget_charge_cached(&shared, 4))
+    while (*granted < CHARGES) {
+        if (!bp_budget_charge_cached(&shared, 4)) {
+            (void)sched_yield(); /* who holds the rest may wait for this CPU */
             continue;
+        }
         ++*granted;
         cr_assert_leq(bp_load_relaxed(&shared.cached_bytes), LIMIT);
         bp_budget_return_cached(&shared, 4);
@@ -77,6 +80,4 @@ Test(budget, threads_never_pass_the_limit_and_lose_nothing)
         (void)pthread_join(threads[i], NULL);
     check_size(shared.cached_bytes, 0);
     cr_assert_leq(shared.peak_cached_bytes, 8);
-    for (int i = 0; i < CHARGERS; i++)
-        cr_assert_gt(granted[i], 0);
 }
