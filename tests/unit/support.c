@@ -2,18 +2,36 @@
 #include "support.h"
 
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+static bool is_apart;
+
+void check_failed(const char *file, int line, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (is_apart) {
+        (void)dprintf(STDERR_FILENO, "%s:%d: %s\n", file, line, text);
+        _exit(1);
+    }
+    cr_assert_fail("%s:%d: %s", file, line, text);
+}
+
 struct outcome run_apart(void (*function)(void *argument), void *argument)
 {
     struct outcome outcome = {0};
     int ends[2];
-    cr_assert_eq(pipe(ends), 0);
+    check(pipe(ends) == 0);
     pid_t child = fork();
-    cr_assert_geq(child, 0);
+    check(child >= 0);
     if (child == 0) {
         struct rlimit no_core = {0};
         (void)setrlimit(RLIMIT_CORE, &no_core);
@@ -21,6 +39,7 @@ struct outcome run_apart(void (*function)(void *argument), void *argument)
         (void)dup2(ends[1], STDERR_FILENO);
         (void)close(ends[0]);
         (void)close(ends[1]);
+        is_apart = true;
         function(argument);
         _exit(0);
     }
@@ -31,22 +50,22 @@ struct outcome run_apart(void (*function)(void *argument), void *argument)
            (got = read(ends[0], outcome.text + length, sizeof outcome.text - 1 - length)) > 0)
         length += (size_t)got;
     (void)close(ends[0]);
-    cr_assert_eq(waitpid(child, &outcome.status, 0), child);
+    check(waitpid(child, &outcome.status, 0) == child);
     return outcome;
 }
 
 void check_aborts(void (*function)(void *argument), void *argument, const char *line)
 {
     struct outcome outcome = run_apart(function, argument);
-    cr_assert(WIFSIGNALED(outcome.status) && WTERMSIG(outcome.status) == SIGABRT, "status %#x, said: %s",
-              (unsigned)outcome.status, outcome.text);
-    cr_assert_eq(strncmp(outcome.text, line, strlen(line)), 0, "said: %s", outcome.text);
+    if (!WIFSIGNALED(outcome.status) || WTERMSIG(outcome.status) != SIGABRT ||
+        strncmp(outcome.text, line, strlen(line)) != 0)
+        check_failed(__FILE__, __LINE__, "status %#x, said: %s", (unsigned)outcome.status, outcome.text);
 }
 
 void check_says(void (*function)(void *argument), void *argument, const char *text)
 {
     struct outcome outcome = run_apart(function, argument);
-    cr_assert(WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == 0, "status %#x, said: %s",
-              (unsigned)outcome.status, outcome.text);
-    cr_assert_str_eq(outcome.text, text);
+    if (outcome.status != 0 || strcmp(outcome.text, text) != 0)
+        check_failed(__FILE__, __LINE__, "status %#x, said: %s, should have said: %s", (unsigned)outcome.status,
+                     outcome.text, text);
 }

@@ -64,7 +64,7 @@ static void *charge_and_return(void *ret_granted)
             continue;
         }
         ++*granted;
-        cr_assert_leq(bp_load_relaxed(&shared.cached_bytes), LIMIT);
+        check(bp_load_relaxed(&shared.cached_bytes) <= LIMIT);
         bp_budget_return_cached(&shared, 4);
     }
     return NULL;

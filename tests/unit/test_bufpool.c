@@ -32,7 +32,7 @@ TestSuite(bufpool, .init = make_pool, .fini = destroy_pool);
 static struct bufpool_stats stats_of(struct bufpool *of)
 {
     struct bufpool_stats stats = {.struct_bytes = sizeof stats};
-    cr_assert_eq(bufpool_get_stats(of, &stats), 0);
+    check(bufpool_get_stats(of, &stats) == 0);
     return stats;
 }
 
@@ -372,13 +372,13 @@ Test(bufpool, misuse_stops_the_program)
 
 static void work_in_child(void *block)
 {
-    cr_assert(stamp_holds(block, 0, MIB, 5));
+    check(stamp_holds(block, 0, MIB, 5));
     block = bufpool_realloc(pool, block, 20 * MIB);
-    cr_assert(stamp_holds(block, 0, MIB, 5));
+    check(stamp_holds(block, 0, MIB, 5));
     bufpool_free(pool, block);
     bufpool_free(pool, bufpool_alloc(pool, MIB));
     struct bufpool *other = NULL;
-    cr_assert_eq(bufpool_create(NULL, &other), 0);
+    check(bufpool_create(NULL, &other) == 0);
     bufpool_destroy(other);
     check_size(stats_of(pool).live_bytes, 0);
     (void)bufpool_trim(pool);
