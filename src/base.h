@@ -15,6 +15,8 @@
 #define BP_COLD __attribute__((cold, noinline))
 #define BP_ALWAYS_INLINE static inline __attribute__((always_inline))
 #define BP_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+/* On functions that only assertions call. */
+#define BP_FOR_ASSERTIONS __attribute__((unused))
 #define BP_NORETURN __attribute__((noreturn))
 /* On declarations of data that hot paths read: addressed directly, not through the global offset table. */
 #define BP_HIDDEN __attribute__((visibility("hidden")))

@@ -309,6 +309,8 @@ void *bp_pool_calloc(struct bp_pool *pool, size_t size_bytes)
 /* The record of a live block. A pointer that is not one has been freed already or never was handed out. */
 static struct bp_slot *live_slot(struct bp_pool *pool, const void *p, const char *what)
 {
+    if (BP_UNLIKELY(!bp_arena_contains(&pool->arena, p)))
+        bp_fatal("%s(%p): not a block of this pool (pid %d)", what, p, (int)getpid());
     struct bp_owner *owner = bp_owner_at(&pool->arena, bp_arena_offset(&pool->arena, p));
     uintptr_t records = bp_owner_records(owner);
     struct bp_slot *slot = records != 0 ? bp_slot_of(records, owner, p) : NULL;

@@ -36,7 +36,7 @@ struct bp_slot **bp_best_fit(struct bp_slot **head, size_t dirty_bytes)
 }
 
 /* Checks the equation of the bin. */
-static bool bin_adds_up(const struct bp_shard *shard, size_t class_index)
+BP_FOR_ASSERTIONS static bool bin_adds_up(const struct bp_shard *shard, size_t class_index)
 {
     size_t count = 0;
     size_t bytes = 0;

@@ -157,7 +157,7 @@ void bp_tcache_leave(struct bp_tcache *cache)
 }
 
 /* Checks the equations of the cache. */
-static bool cache_adds_up(const struct bp_tcache *cache)
+BP_FOR_ASSERTIONS static bool cache_adds_up(const struct bp_tcache *cache)
 {
     size_t bytes = 0;
     for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
