@@ -16,6 +16,7 @@
 
 #include "os.h"
 #include "process.h"
+#include "ticker.h"
 
 BP_ALWAYS_INLINE bool is_small(size_t size)
 {
@@ -53,7 +54,7 @@ BP_EXPORT BP_LINE_ALIGNED void *malloc(size_t size)
     if (BP_LIKELY(is_small(size)))
         return bp_real.malloc(size);
     if (BP_LIKELY(size <= bp_process_pool.max_size_bytes)) {
-        void *p = bp_pool_alloc_fast(bp_tls[BP_PROCESS_POOL_ID], size);
+        void *p = bp_pool_alloc_fast(BP_PROCESS_POOL_ID, size);
         if (BP_LIKELY(p != NULL))
             return p;
     }
@@ -63,6 +64,7 @@ BP_EXPORT BP_LINE_ALIGNED void *malloc(size_t size)
 BP_COLD static void free_slow(void *p)
 {
     bp_pool_free_slow(&bp_process_pool, p);
+    bp_ticker_arm();
 }
 
 BP_EXPORT BP_LINE_ALIGNED void free(void *p)
@@ -72,7 +74,7 @@ BP_EXPORT BP_LINE_ALIGNED void free(void *p)
         bp_real.free(p);
         return;
     }
-    if (BP_UNLIKELY(!bp_pool_free_fast(&bp_process_pool, bp_tls[BP_PROCESS_POOL_ID], p, offset)))
+    if (BP_UNLIKELY(!bp_pool_free_fast(&bp_process_pool, BP_PROCESS_POOL_ID, p, offset)))
         free_slow(p);
 }
 

@@ -18,6 +18,7 @@
 #include "entry.h"
 #include "process.h"
 #include "report.h"
+#include "ticker.h"
 
 /* Defined by programs that carry a sanitizer, which must see every allocation itself. */
 extern void __asan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved-identifier)
@@ -77,8 +78,10 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
     struct bp_pool *pool = bp_process_pool_peek();
-    if (pool)
+    if (pool) {
         bp_pools_postfork_child(&pool, 1);
+        bp_ticker_after_fork();
+    }
     if (bp_process_options.stats != BP_STATS_OFF)
         bp_store_relaxed(&reporter, getpid());
 }

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Limits: a program that limits its address space means its own; the pool's reservation must not use it up.
+ * Limits that a program sets itself while it runs.
+ *
+ * Its address space: it means its own; the pool's reservation must not use it up. Its system calls: after it starts to
+ * give up privileges a filter may follow, so the pool makes none any more that the C library's malloc would not make.
  *
  * Layer: P3.
  */
 /* With it the C library's header gives two of the four names to the other two. */
 #undef _FILE_OFFSET_BITS
+#include <stdarg.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "entry.h"
+#include "os.h"
 #include "process.h"
 
 /* The same limits by all four names: a 64-bit C library has one layout. */
@@ -43,4 +49,18 @@ BP_EXPORT int setrlimit64(__rlimit_resource_t resource, const struct rlimit64 *l
 BP_EXPORT int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
 {
     return prlimit64(0, resource, (const struct rlimit64 *)limit, NULL);
+}
+
+/* libseccomp and most programs that write their own filter come by here. */
+BP_EXPORT int prctl(int option, ...)
+{
+    va_list list;
+    va_start(list, option);
+    unsigned long arguments[4];
+    for (int i = 0; i < 4; i++)
+        arguments[i] = va_arg(list, unsigned long);
+    va_end(list);
+    if (option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP)
+        bp_os_keep_quiet();
+    return (int)syscall(SYS_prctl, option, arguments[0], arguments[1], arguments[2], arguments[3]);
 }

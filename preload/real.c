@@ -154,6 +154,11 @@ static bool find_underlying(void)
     return true;
 }
 
+bool bp_real_is_found(void)
+{
+    return find_underlying();
+}
+
 const char *bp_real_complaint(void)
 {
     (void)find_underlying();

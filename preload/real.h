@@ -29,6 +29,8 @@ struct bp_real {
 
 extern BP_HIDDEN struct bp_real bp_real;
 
+/* True once the table holds the underlying allocator's functions; finds them now if need be and possible. */
+bool bp_real_is_found(void);
 /*
  * The definition of `name` that the program would use if we were not there, or NULL. Looked up at each call: for entry
  * points that are called rarely.

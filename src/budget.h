@@ -12,10 +12,14 @@
  *            So what is really free never passes cached_limit_bytes.
  */
 #include "atomic.h"
+#include "options.h"
 
 struct bp_budget {
-    size_t cached_limit_bytes;    /* const */
-    size_t footprint_limit_bytes; /* const; SIZE_MAX when there is none */
+    size_t cached_share;    /* const: the limits as configured, perhaps a part of memory_bytes */
+    size_t footprint_share; /* const */
+    size_t memory_bytes;    /* what this process may use; who ticks (decay.h) writes */
+    _Atomic(size_t) cached_limit_bytes;
+    _Atomic(size_t) footprint_limit_bytes; /* SIZE_MAX when there is none */
     _Alignas(BP_CACHELINE_BYTES) _Atomic(size_t) cached_bytes;
     _Atomic(size_t) peak_cached_bytes;
     _Alignas(BP_CACHELINE_BYTES) _Atomic(size_t) footprint_bytes;
@@ -23,9 +27,16 @@ struct bp_budget {
     _Atomic(size_t) peak_live_bytes;
 };
 
+void bp_budget_init(struct bp_budget *budget, const struct bp_options *options);
+/*
+ * The memory limit of a container may change while the program runs: sets the limits that are a part of it anew.
+ * Returns by how much what is cached passes its limit now.
+ */
+size_t bp_budget_follow_memory(struct bp_budget *budget);
+
 BP_ALWAYS_INLINE bool bp_budget_charge_cached(struct bp_budget *budget, size_t bytes)
 {
-    if (!bp_add_below_relaxed(&budget->cached_bytes, bytes, budget->cached_limit_bytes))
+    if (!bp_add_below_relaxed(&budget->cached_bytes, bytes, bp_load_relaxed(&budget->cached_limit_bytes)))
         return false;
     bp_raise_relaxed(&budget->peak_cached_bytes, bp_load_relaxed(&budget->cached_bytes));
     return true;
@@ -38,7 +49,7 @@ BP_ALWAYS_INLINE void bp_budget_return_cached(struct bp_budget *budget, size_t b
 
 BP_ALWAYS_INLINE bool bp_budget_charge_footprint(struct bp_budget *budget, size_t bytes)
 {
-    if (!bp_add_below_relaxed(&budget->footprint_bytes, bytes, budget->footprint_limit_bytes))
+    if (!bp_add_below_relaxed(&budget->footprint_bytes, bytes, bp_load_relaxed(&budget->footprint_limit_bytes)))
         return false;
     bp_raise_relaxed(&budget->peak_footprint_bytes, bp_load_relaxed(&budget->footprint_bytes));
     return true;

@@ -124,7 +124,7 @@ API void bufpool_destroy(struct bufpool *pool)
 API void *bufpool_alloc(struct bufpool *pool, size_t size_bytes)
 {
     if (size_bytes - 1 < pool->pool.max_size_bytes) {
-        void *block = bp_pool_alloc_fast(bp_tls[pool->id], size_bytes);
+        void *block = bp_pool_alloc_fast(pool->id, size_bytes);
         if (block)
             return block;
     }
@@ -153,7 +153,7 @@ API void bufpool_free(struct bufpool *pool, void *block)
     size_t offset = bp_arena_offset(&pool->pool.arena, block);
     if (offset >= bp_load_relaxed(&pool->pool.arena.bytes))
         bp_fatal("bufpool_free(%p): not of this pool", block);
-    if (!bp_pool_free_fast(&pool->pool, bp_tls[pool->id], block, offset))
+    if (!bp_pool_free_fast(&pool->pool, pool->id, block, offset))
         bp_pool_free_slow(&pool->pool, block);
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "atomic.h"
 #include "out.h"
 
 #ifndef MREMAP_DONTUNMAP
@@ -77,6 +79,30 @@ static int os_move(void *from, void *to, size_t bytes)
     return (int)result_of(syscall(SYS_mremap, from, bytes, bytes, flags, to) == -1 ? -1 : 0, saved_errno);
 }
 
+static _Atomic(bool) quiet;
+
+void bp_os_keep_quiet(void)
+{
+    bp_store_relaxed(&quiet, true);
+}
+
+bool bp_os_is_quiet(void)
+{
+    return bp_load_relaxed(&quiet);
+}
+
+static int os_fence(void)
+{
+    if (bp_os_is_quiet())
+        return -EPERM;
+    int saved_errno = errno;
+    long error = result_of(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0), saved_errno);
+    if (error == -EPERM && result_of(syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0),
+                                     saved_errno) == 0)
+        error = result_of(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0), saved_errno);
+    return (int)error;
+}
+
 static uint64_t os_now_ns(void)
 {
     struct timespec now;
@@ -91,6 +117,7 @@ const struct bp_os_ops bp_os_default = {
     .commit = os_commit,
     .purge = os_purge,
     .move = os_move,
+    .fence = os_fence,
     .now_ns = os_now_ns,
 };
 
@@ -101,6 +128,7 @@ struct bp_os_ops bp_os = {
     .commit = os_commit,
     .purge = os_purge,
     .move = os_move,
+    .fence = os_fence,
     .now_ns = os_now_ns,
 };
 

@@ -26,6 +26,9 @@ struct bp_os_ops {
      * it or nothing: -EFAULT when the pages do not lie in one mapping of the kernel's.
      */
     int (*move)(void *from, void *to, size_t bytes);
+    /* The CPUs that run this process's other threads pass a memory barrier before it returns. */
+    int (*fence)(void);
+    /* Monotonic, some milliseconds coarse, without a system call. */
     uint64_t (*now_ns)(void);
 };
 
@@ -46,6 +49,9 @@ size_t bp_os_address_space_left_bytes(void);
  * the pool then commits only what was asked for.
  */
 bool bp_os_commit_is_charged(void);
+/* From now on nothing is called that malloc of the C library does not call: a filter may forbid it. */
+void bp_os_keep_quiet(void);
+bool bp_os_is_quiet(void);
 /* Shows `name` beside the range in /proc/PID/maps, where the kernel can. */
 void bp_os_name(void *address, size_t bytes, const char *name);
 /* Reads at most size - 1 bytes and terminates them. Returns the count or a negative errno. */

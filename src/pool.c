@@ -36,15 +36,9 @@ static unsigned ceil_pow2(unsigned x)
 int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *options)
 {
     pool->cpu_count = bp_os_cpu_count();
-    pool->memory_bytes = bp_os_memory_bytes();
     pool->min_size_bytes = bp_pool_min_size_bytes(options);
     pool->max_size_bytes = options->max_size_bytes;
-    pool->budget = (struct bp_budget){
-        .cached_limit_bytes = bp_options_share_bytes(options->cache_bytes, pool->memory_bytes),
-        .footprint_limit_bytes = bp_options_share_bytes(options->max_bytes, pool->memory_bytes),
-    };
-    if (pool->budget.footprint_limit_bytes == 0)
-        pool->budget.footprint_limit_bytes = SIZE_MAX;
+    bp_budget_init(&pool->budget, options);
 
     size_t shard_count = options->shard_count;
     if (shard_count == 0)
@@ -57,9 +51,11 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
         error = bp_shards_init(&pool->shards, (unsigned)shard_count, options->shard_buffers, &pool->arena,
                                &pool->budget, &pool->meta);
     if (error == 0) {
-        size_t bytes = bp_options_share_bytes(options->thread_cache_bytes, pool->memory_bytes);
+        size_t bytes = bp_options_share_bytes(options->thread_cache_bytes, pool->budget.memory_bytes);
         /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
         (void)bp_tcaches_init(&pool->caches, id, options->thread_cache_buffers, bytes, &pool->shards, &pool->meta);
+        bp_decay_init(&pool->decay, options->decay_ms);
+        pool->drops_at_fork = options->fork == BP_FORK_DROP;
         return 0;
     }
     bp_arena_fini(&pool->arena);
@@ -77,11 +73,24 @@ void bp_pool_fini(struct bp_pool *pool)
 /* Live memory seen from a slow operation; what other threads have cached counts as cached up to their allowance. */
 static void note_peak(struct bp_pool *pool, const struct bp_tcache *cache)
 {
-    size_t idle_allowance = cache->allowance_bytes - bp_load_relaxed(&cache->cached_bytes);
+    size_t allowance = bp_load_relaxed(&cache->allowance_bytes);
     size_t footprint = bp_load_relaxed(&pool->budget.footprint_bytes);
     size_t cached = bp_load_relaxed(&pool->budget.cached_bytes);
+    /* Adding up the bins pays only if there can be a new peak. */
+    if (footprint + allowance < cached + bp_load_relaxed(&pool->budget.peak_live_bytes))
+        return;
+    size_t idle_allowance = allowance - bp_tcache_cached_bytes(cache);
     if (footprint + idle_allowance > cached)
         bp_raise_relaxed(&pool->budget.peak_live_bytes, footprint + idle_allowance - cached);
+}
+
+void bp_pool_tick(struct bp_pool *pool)
+{
+    if (pool->decay.interval_ns == 0)
+        return;
+    uint64_t now_ns = bp_os.now_ns();
+    if (BP_UNLIKELY(bp_decay_is_due(&pool->decay, now_ns)))
+        bp_decay_tick(&pool->decay, &pool->caches, now_ns);
 }
 
 /*
@@ -119,11 +128,27 @@ static struct bp_slot *take_recycled(const struct bp_pool *pool, struct bp_tcach
     return NULL;
 }
 
+/* Gives free memory of shards back, to make room. */
+static size_t evict(struct bp_pool *pool, struct bp_tcache *cache, size_t bytes)
+{
+    size_t evicted_bytes = bp_shards_purge(&pool->shards, bytes, &cache->counters);
+    bp_count(&cache->counters, BP_COUNT_evicted_bytes, evicted_bytes);
+    return evicted_bytes;
+}
+
+/* What thread caches hold, of this thread and of others, to the shards. */
+static void flush_all(struct bp_pool *pool, struct bp_tcache *cache)
+{
+    bp_tcache_flush(cache);
+    if (cache != &pool->caches.orphan)
+        (void)bp_tcaches_drain(&pool->caches, false, &cache->counters);
+}
+
 /* A free slot of the class; memory of others is given back when the kernel has no more. */
 static struct bp_slot *take_fresh(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index)
 {
     struct bp_slot *slot = bp_arena_take(&pool->arena, class_index);
-    if (!slot && bp_shards_purge(&pool->shards, SIZE_MAX, &cache->counters) > 0)
+    if (!slot && evict(pool, cache, SIZE_MAX) > 0)
         slot = bp_arena_take(&pool->arena, class_index);
     return slot;
 }
@@ -135,10 +160,10 @@ static int extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot 
     if (error == 0)
         return 0;
     size_t wanted = error == -EDQUOT ? dirty_bytes - slot->dirty_bytes : SIZE_MAX;
-    size_t purged = bp_shards_purge(&pool->shards, wanted, &cache->counters);
-    if (purged < wanted) {
-        bp_tcache_flush(cache);
-        (void)bp_shards_purge(&pool->shards, wanted - purged, &cache->counters);
+    size_t evicted_bytes = evict(pool, cache, wanted);
+    if (evicted_bytes < wanted) {
+        flush_all(pool, cache);
+        (void)evict(pool, cache, wanted - evicted_bytes);
     }
     return bp_arena_extend(&pool->arena, slot, dirty_bytes);
 }
@@ -279,6 +304,7 @@ static void *allocate(struct bp_pool *pool, size_t class_index, size_t size_byte
     }
     void *p = slot ? slot->live : NULL;
     bp_tcache_leave(cache);
+    bp_pool_tick(pool);
     if (p && zero)
         memset(p, 0, dirty_bytes);
     return p;
@@ -334,6 +360,7 @@ void bp_pool_free_slow(struct bp_pool *pool, void *p)
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     release(cache, slot);
     bp_tcache_leave(cache);
+    bp_pool_tick(pool);
 }
 
 size_t bp_pool_usable_bytes(struct bp_pool *pool, const void *p)
@@ -431,10 +458,11 @@ void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes)
 size_t bp_pool_trim(struct bp_pool *pool)
 {
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
-    bp_tcache_flush(cache);
-    size_t purged = bp_shards_purge(&pool->shards, SIZE_MAX, &cache->counters);
+    flush_all(pool, cache);
+    size_t trimmed_bytes = bp_shards_purge(&pool->shards, SIZE_MAX, &cache->counters);
+    bp_count(&cache->counters, BP_COUNT_trimmed_bytes, trimmed_bytes);
     bp_tcache_leave(cache);
-    return purged;
+    return trimmed_bytes;
 }
 
 /* Does something with each pool; the caller's loops over ranks keep the lock order. */
@@ -479,5 +507,12 @@ void bp_pools_postfork_child(struct bp_pool *const *pools, size_t count)
         bp_lock_reinit(&pool->caches.lock);
     }
     FOR_EACH_POOL(pool)
+    {
         bp_tcaches_after_fork(&pool->caches);
+        bp_decay_after_fork(&pool->decay);
+        /* What the child would share and, on its first write, copy: garbage. */
+        if (pool->drops_at_fork)
+            bp_count(&pool->decay.counters, BP_COUNT_fork_dropped_bytes,
+                     bp_shards_purge(&pool->shards, SIZE_MAX, &pool->decay.counters));
+    }
 }

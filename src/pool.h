@@ -6,13 +6,13 @@
  *
  * Why:     the preload object has one pool, programs that use the library may have several; nothing here is global but
  *          bp_tls.
- * Layer:   6.
+ * Layer:   7.
  * Owns:    all of it.
  * Failure: NULL means that the caller should use another allocator; counters say why. errno is never changed.
  * Fork:    the three bp_pools_*fork() functions, from pthread_atfork().
  */
+#include "decay.h"
 #include "options.h"
-#include "tcache.h"
 
 struct bp_pool {
     /* Read by every call. */
@@ -22,9 +22,10 @@ struct bp_pool {
     struct bp_shards shards;
     struct bp_tcaches caches;
     struct bp_budget budget;
+    struct bp_decay decay;
     struct bp_meta meta;
-    size_t memory_bytes;   /* const: what percentages refer to */
     unsigned cpu_count;    /* const */
+    bool drops_at_fork;    /* const */
 };
 
 /*
@@ -50,8 +51,10 @@ void bp_pool_free_slow(struct bp_pool *pool, void *p);
 void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes);
 /* What the program may use of a live block: its size rounded up to the end of the page. */
 size_t bp_pool_usable_bytes(struct bp_pool *pool, const void *p);
-/* Purges all that is free in the shards and in the caller's thread cache. Returns the bytes given back. */
+/* Purges all that is free, but for caches of threads that are in the middle of an operation. Returns the bytes. */
 size_t bp_pool_trim(struct bp_pool *pool);
+/* Ages what is free, if it is time to: see decay.h. Slow operations do it themselves. */
+void bp_pool_tick(struct bp_pool *pool);
 
 /* For all pools of the process at once, as locks are taken in rank order over all of them. NULLs are skipped. */
 void bp_pools_prefork(struct bp_pool *const *pools, size_t count);
@@ -59,16 +62,18 @@ void bp_pools_postfork_parent(struct bp_pool *const *pools, size_t count);
 void bp_pools_postfork_child(struct bp_pool *const *pools, size_t count);
 
 /*
- * The hit path. `size_bytes` is within the pool's range; `cache` is bp_tls[pool->caches.id], given by the caller as
- * one with a single pool knows the index when it is compiled.
+ * The hit path. `size_bytes` is within the pool's range; `id` is the pool's, given by the caller as one with a single
+ * pool knows it when it is compiled.
  */
-BP_ALWAYS_INLINE void *bp_pool_alloc_fast(struct bp_tcache *cache, size_t size_bytes)
+BP_ALWAYS_INLINE void *bp_pool_alloc_fast(unsigned id, size_t size_bytes)
 {
-    return bp_tcache_pop(cache, bp_class_of(size_bytes), size_bytes);
+    void *block = bp_tcache_pop(bp_thread_begin(id), bp_class_of(size_bytes), size_bytes);
+    bp_thread_end();
+    return block;
 }
 
 /* The hit path for a pointer at an offset within the arena. False leaves everything to bp_pool_free_slow(). */
-BP_ALWAYS_INLINE bool bp_pool_free_fast(struct bp_pool *pool, struct bp_tcache *cache, void *p, size_t offset)
+BP_ALWAYS_INLINE bool bp_pool_free_fast(struct bp_pool *pool, unsigned id, void *p, size_t offset)
 {
     struct bp_owner *owner = bp_owner_at(&pool->arena, offset);
     uintptr_t records = bp_owner_records(owner);
@@ -77,7 +82,9 @@ BP_ALWAYS_INLINE bool bp_pool_free_fast(struct bp_pool *pool, struct bp_tcache *
     struct bp_slot *slot = bp_slot_of(records, owner, p);
     if (BP_UNLIKELY(slot->live != p))
         return false;
-    return bp_tcache_push(cache, owner->class_index, slot, p);
+    bool kept = bp_tcache_push(bp_thread_begin(id), owner->class_index, slot, p);
+    bp_thread_end();
+    return kept;
 }
 
 #endif

@@ -30,6 +30,8 @@ void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stat
     struct bp_stats_snapshot *stats = ret_stats;
     memset(stats, 0, sizeof *stats);
     bp_tcaches_visit(&pool->caches, add_cache, stats);
+    for (unsigned i = 0; i < BP_COUNTER_COUNT; i++)
+        stats->counters[i] += bp_load_relaxed(&pool->decay.counters.values[i]);
 
     size_t hit_bytes = 0;
     for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
@@ -115,7 +117,11 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     add_amount(text, "; peaks: live", stats->peak_live_bytes);
     add_amount(text, ", cached", stats->peak_cached_bytes);
     add_amount(text, ", both", stats->peak_footprint_bytes);
-    bp_text_add(text, "\n");
+    add_amount(text, "\nbufpool: given back: idle", counters[BP_COUNT_decayed_bytes]);
+    add_amount(text, ", evicted for others", counters[BP_COUNT_evicted_bytes]);
+    add_amount(text, ", over a limit", counters[BP_COUNT_dropped_bytes]);
+    add_amount(text, ", trimmed", counters[BP_COUNT_trimmed_bytes]);
+    bp_text_add(text, "; idle thread caches emptied %zu\n", counters[BP_COUNT_drained_caches]);
     bp_text_add(text, "bufpool: realloc in place %zu, moved %zu, copied %zu (", counters[BP_COUNT_realloc_in_place],
                 counters[BP_COUNT_realloc_moved], counters[BP_COUNT_realloc_copied]);
     bp_text_add_bytes(text, counters[BP_COUNT_realloc_copied_bytes]);

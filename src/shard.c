@@ -35,33 +35,34 @@ struct bp_slot **bp_best_fit(struct bp_slot **head, size_t dirty_bytes)
     return best;
 }
 
-/* Checks the equation of the bin. */
-BP_FOR_ASSERTIONS static bool bin_adds_up(const struct bp_shard *shard, size_t class_index)
+/* Checks the equations of the bin. */
+BP_FOR_ASSERTIONS static bool bin_adds_up(const struct bp_shard_bin *bin)
 {
     size_t count = 0;
     size_t bytes = 0;
-    for (const struct bp_slot *slot = shard->bins[class_index].head; slot; slot = slot->next) {
-        BP_ASSERT(slot->live == NULL && slot->class_index == class_index);
-        count++;
+    for (const struct bp_slot *slot = bin->hot; slot; slot = slot->next, count++)
         bytes += slot->dirty_bytes;
-    }
-    return count == bp_load_relaxed(&shard->bins[class_index].count) &&
-           bytes == bp_load_relaxed(&shard->bins[class_index].bytes);
+    BP_ASSERT(count == bin->hot_count && bin->hot_low <= bin->hot_count);
+    size_t hot_bytes = bytes;
+    for (const struct bp_slot *slot = bin->cold; slot; slot = slot->next, count++)
+        bytes += slot->dirty_bytes;
+    BP_ASSERT(bytes - hot_bytes == bp_load_relaxed(&bin->cold_bytes));
+    return count == bp_load_relaxed(&bin->count) && bytes == bp_load_relaxed(&bin->bytes);
 }
 
-struct bp_chain bp_shard_pop(struct bp_shards *shards, unsigned shard_index, size_t class_index, size_t dirty_bytes,
-                             size_t count, size_t bytes_max, struct bp_counters *counters)
+static void lock_shard(struct bp_shard *shard, struct bp_counters *counters)
 {
-    struct bp_shard *shard = &shards->shards[shard_index];
-    struct bp_chain chain = {0};
-    /* Relaxed: a buffer that arrives this instant may be missed. */
-    if (bp_load_relaxed(&shard->bins[class_index].count) == 0)
-        return chain;
-
     if (bp_lock_acquire(&shard->lock))
         bp_count(counters, BP_COUNT_contention, 1);
-    struct bp_slot **head = &shard->bins[class_index].head;
-    struct bp_slot **link = bp_best_fit(head, dirty_bytes);
+}
+
+/*
+ * Takes up to `count` slots out of a list: the one at `link`, then the first ones while all together stay within
+ * `bytes_max`.
+ */
+static struct bp_chain cut(struct bp_slot **head, struct bp_slot **link, size_t count, size_t bytes_max)
+{
+    struct bp_chain chain = {0};
     struct bp_slot **tail = &chain.head;
     while (link && *link && chain.count < count &&
            (chain.count == 0 || (*link)->dirty_bytes <= bytes_max - bp_min(bytes_max, chain.bytes))) {
@@ -74,87 +75,204 @@ struct bp_chain bp_shard_pop(struct bp_shards *shards, unsigned shard_index, siz
         link = head;
     }
     *tail = NULL;
-    bp_owner_sub(&shard->bins[class_index].count, chain.count);
-    bp_owner_sub(&shard->bins[class_index].bytes, chain.bytes);
-    BP_ASSERT_SLOW(bin_adds_up(shard, class_index));
-    bp_lock_release(&shard->lock);
+    return chain;
+}
 
+static struct bp_chain cut_hot_locked(struct bp_shard_bin *bin, struct bp_slot **link, size_t count, size_t bytes_max)
+{
+    struct bp_chain chain = cut(&bin->hot, link, count, bytes_max);
+    bin->hot_count -= chain.count;
+    bin->hot_low = bp_min(bin->hot_low, bin->hot_count);
+    return chain;
+}
+
+static struct bp_chain cut_cold_locked(struct bp_shard_bin *bin, struct bp_slot **link, size_t count, size_t bytes_max)
+{
+    struct bp_chain chain = cut(&bin->cold, link, count, bytes_max);
+    bp_owner_sub(&bin->cold_bytes, chain.bytes);
+    return chain;
+}
+
+/* The books of a pop, whichever list it was from. */
+static struct bp_chain end_pop(struct bp_shards *shards, struct bp_shard *shard, size_t class_index,
+                               struct bp_chain chain)
+{
+    struct bp_shard_bin *bin = &shard->bins[class_index];
+    bp_owner_sub(&bin->count, chain.count);
+    bp_owner_sub(&bin->bytes, chain.bytes);
+    BP_ASSERT_SLOW(bin_adds_up(bin));
+    bp_lock_release(&shard->lock);
     bp_budget_return_cached(shards->budget, chain.bytes);
     return chain;
 }
 
-/* Gives the memory of one free slot back and the slot to the arena. */
-static size_t drop(struct bp_shards *shards, struct bp_slot *slot, struct bp_counters *counters)
+struct bp_chain bp_shard_pop(struct bp_shards *shards, unsigned shard_index, size_t class_index, size_t dirty_bytes,
+                             size_t count, size_t bytes_max, struct bp_counters *counters)
 {
-    size_t purged = bp_arena_purge(shards->arena, slot, 0);
-    bp_arena_put(shards->arena, slot);
-    bp_count(counters, BP_COUNT_drops, 1);
-    bp_count(counters, BP_COUNT_dropped_bytes, purged);
+    struct bp_shard *shard = &shards->shards[shard_index];
+    struct bp_shard_bin *bin = &shard->bins[class_index];
+    /* Relaxed: a buffer that arrives this instant may be missed. */
+    if (bp_load_relaxed(&bin->count) == 0)
+        return (struct bp_chain){0};
+
+    lock_shard(shard, counters);
+    struct bp_slot **hot = bp_best_fit(&bin->hot, dirty_bytes);
+    /* A cold buffer only where no hot one is enough: it would have stayed unused. */
+    struct bp_slot **cold = hot && (*hot)->dirty_bytes >= dirty_bytes ? NULL : bp_best_fit(&bin->cold, dirty_bytes);
+    bool take_cold = cold && (!hot || (*cold)->dirty_bytes > (*hot)->dirty_bytes);
+    struct bp_chain chain = take_cold ? cut_cold_locked(bin, cold, 1, 0) : cut_hot_locked(bin, hot, count, bytes_max);
+    return end_pop(shards, shard, class_index, chain);
+}
+
+/* Cold buffers together not above `bytes_max`, but one at least. */
+static struct bp_chain pop_cold(struct bp_shards *shards, struct bp_shard *shard, size_t class_index, size_t bytes_max,
+                                struct bp_counters *counters)
+{
+    struct bp_shard_bin *bin = &shard->bins[class_index];
+    if (bp_load_relaxed(&bin->cold_bytes) == 0)
+        return (struct bp_chain){0};
+    lock_shard(shard, counters);
+    return end_pop(shards, shard, class_index, cut_cold_locked(bin, &bin->cold, SCAN_MAX, bytes_max));
+}
+
+static struct bp_chain pop_hot(struct bp_shards *shards, struct bp_shard *shard, size_t class_index, size_t bytes_max,
+                               struct bp_counters *counters)
+{
+    struct bp_shard_bin *bin = &shard->bins[class_index];
+    if (bp_load_relaxed(&bin->count) == 0)
+        return (struct bp_chain){0};
+    lock_shard(shard, counters);
+    return end_pop(shards, shard, class_index, cut_hot_locked(bin, &bin->hot, SCAN_MAX, bytes_max));
+}
+
+size_t bp_shards_drop(struct bp_shards *shards, struct bp_chain chain)
+{
+    size_t purged = 0;
+    while (chain.head) {
+        struct bp_slot *slot = chain.head;
+        chain.head = slot->next;
+        purged += bp_arena_purge(shards->arena, slot, 0);
+        bp_arena_put(shards->arena, slot);
+    }
     return purged;
 }
 
-void bp_shard_push(struct bp_shards *shards, unsigned shard_index, size_t class_index, struct bp_chain chain,
-                   struct bp_counters *counters)
+/* Puts the first buffers of the chain, up to the shard's limit, in front of a list. Returns the others. */
+static struct bp_chain push_locked(const struct bp_shards *shards, struct bp_shard_bin *bin, struct bp_slot **list,
+                                   struct bp_chain chain)
 {
-    struct bp_shard *shard = &shards->shards[shard_index];
-    /* Charge first, so that the budget is never passed; what it does not cover is dropped from the head. */
-    while (chain.head && !bp_budget_charge_cached(shards->budget, chain.bytes)) {
-        struct bp_slot *slot = chain.head;
-        chain.head = slot->next;
-        chain.count--;
-        chain.bytes -= slot->dirty_bytes;
-        (void)drop(shards, slot, counters);
-    }
-    if (!chain.head)
-        return;
-
-    if (bp_lock_acquire(&shard->lock))
-        bp_count(counters, BP_COUNT_contention, 1);
-    size_t room = shards->buffers_max - bp_min(shards->buffers_max, bp_load_relaxed(&shard->bins[class_index].count));
-    struct bp_chain kept = {0};
+    size_t room = shards->buffers_max - bp_min(shards->buffers_max, bp_load_relaxed(&bin->count));
+    size_t kept_count = 0;
+    size_t kept_bytes = 0;
     struct bp_slot **tail = &chain.head;
-    while (*tail && kept.count < room) {
-        kept.count++;
-        kept.bytes += (*tail)->dirty_bytes;
-        tail = &(*tail)->next;
+    for (; *tail && kept_count < room; tail = &(*tail)->next) {
+        kept_count++;
+        kept_bytes += (*tail)->dirty_bytes;
     }
     struct bp_slot *rest = *tail;
-    if (kept.count > 0) {
-        *tail = shard->bins[class_index].head;
-        shard->bins[class_index].head = chain.head;
-        bp_owner_add(&shard->bins[class_index].count, kept.count);
-        bp_owner_add(&shard->bins[class_index].bytes, kept.bytes);
-    }
-    BP_ASSERT_SLOW(bin_adds_up(shard, class_index));
-    bp_lock_release(&shard->lock);
+    *tail = *list;
+    *list = chain.head;
+    bp_owner_add(&bin->count, kept_count);
+    bp_owner_add(&bin->bytes, kept_bytes);
+    if (list == &bin->hot)
+        bin->hot_count += kept_count;
+    else
+        bp_owner_add(&bin->cold_bytes, kept_bytes);
+    BP_ASSERT_SLOW(bin_adds_up(bin));
+    return (struct bp_chain){.head = rest, .count = chain.count - kept_count, .bytes = chain.bytes - kept_bytes};
+}
 
-    if (rest)
-        bp_budget_return_cached(shards->budget, chain.bytes - kept.bytes);
-    while (rest) {
-        struct bp_slot *slot = rest;
-        rest = slot->next;
-        (void)drop(shards, slot, counters);
+static void push(struct bp_shards *shards, unsigned shard_index, size_t class_index, struct bp_chain chain, bool hot,
+                 struct bp_counters *counters)
+{
+    struct bp_shard *shard = &shards->shards[shard_index];
+    struct bp_shard_bin *bin = &shard->bins[class_index];
+    lock_shard(shard, counters);
+    struct bp_chain rest = push_locked(shards, bin, hot ? &bin->hot : &bin->cold, chain);
+    bp_lock_release(&shard->lock);
+    if (rest.count > 0) {
+        bp_budget_return_cached(shards->budget, rest.bytes);
+        bp_count(counters, BP_COUNT_drops, rest.count);
+        bp_count(counters, BP_COUNT_dropped_bytes, bp_shards_drop(shards, rest));
     }
 }
 
-size_t bp_shards_purge(struct bp_shards *shards, size_t bytes, struct bp_counters *counters)
+void bp_shard_push(struct bp_shards *shards, unsigned shard, size_t class_index, struct bp_chain chain,
+                   struct bp_counters *counters)
+{
+    push(shards, shard, class_index, chain, true, counters);
+}
+
+void bp_shard_push_cold(struct bp_shards *shards, unsigned shard, size_t class_index, struct bp_chain chain,
+                        struct bp_counters *counters)
+{
+    push(shards, shard, class_index, chain, false, counters);
+}
+
+/* --- ageing ------------------------------------------------------------------------------------------------------ */
+
+static void sweep_bin_locked(struct bp_shard_bin *bin)
+{
+    struct bp_slot **link = &bin->hot;
+    for (size_t i = bin->hot_low; i < bin->hot_count; i++)
+        link = &(*link)->next;
+    struct bp_slot *idle = *link;
+    size_t idle_bytes = 0;
+    struct bp_slot **tail = &idle;
+    for (; *tail; tail = &(*tail)->next)
+        idle_bytes += (*tail)->dirty_bytes;
+    *link = NULL;
+    *tail = bin->cold;
+    bin->cold = idle;
+    bp_owner_add(&bin->cold_bytes, idle_bytes);
+    bin->hot_count -= bin->hot_low;
+    bin->hot_low = bin->hot_count;
+    BP_ASSERT_SLOW(bin_adds_up(bin));
+}
+
+void bp_shards_sweep(struct bp_shards *shards)
+{
+    for (unsigned i = 0; i < shards->count; i++) {
+        struct bp_shard *shard = &shards->shards[i];
+        for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
+            struct bp_shard_bin *bin = &shard->bins[class_index];
+            if (bp_load_relaxed(&bin->count) == 0)
+                continue;
+            (void)bp_lock_acquire(&shard->lock);
+            sweep_bin_locked(bin);
+            bp_lock_release(&shard->lock);
+        }
+    }
+}
+
+typedef struct bp_chain pop_fn(struct bp_shards *shards, struct bp_shard *shard, size_t class_index, size_t bytes_max,
+                               struct bp_counters *counters);
+
+/* Large buffers first: fewer calls, and the fewest buffers lost, for the bytes wanted. */
+static size_t purge(struct bp_shards *shards, size_t bytes, pop_fn *pop, struct bp_counters *counters)
 {
     size_t purged = 0;
-    /* Large buffers first: fewer calls, and the fewest buffers lost, for the bytes wanted. */
     for (size_t class_index = BP_CLASS_COUNT; class_index-- > 0 && purged < bytes;) {
         for (unsigned i = 0; i < shards->count && purged < bytes; i++) {
             struct bp_chain chain;
             do {
-                chain = bp_shard_pop(shards, i, class_index, 0, SCAN_MAX, bytes - purged, counters);
-                while (chain.head) {
-                    struct bp_slot *slot = chain.head;
-                    chain.head = slot->next;
-                    purged += drop(shards, slot, counters);
-                }
+                chain = pop(shards, &shards->shards[i], class_index, bytes - purged, counters);
+                purged += bp_shards_drop(shards, chain);
             } while (chain.count > 0 && purged < bytes);
         }
     }
     return purged;
+}
+
+size_t bp_shards_purge_cold(struct bp_shards *shards, size_t bytes, struct bp_counters *counters)
+{
+    return purge(shards, bytes, pop_cold, counters);
+}
+
+size_t bp_shards_purge(struct bp_shards *shards, size_t bytes, struct bp_counters *counters)
+{
+    size_t purged = bp_shards_purge_cold(shards, bytes, counters);
+    return purged < bytes ? purged + purge(shards, bytes - purged, pop_hot, counters) : purged;
 }
 
 size_t bp_shards_cached_bytes(const struct bp_shards *shards)
@@ -163,6 +281,16 @@ size_t bp_shards_cached_bytes(const struct bp_shards *shards)
     for (unsigned i = 0; i < shards->count; i++) {
         for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++)
             bytes += bp_load_relaxed(&shards->shards[i].bins[class_index].bytes);
+    }
+    return bytes;
+}
+
+size_t bp_shards_cold_bytes(const struct bp_shards *shards)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < shards->count; i++) {
+        for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++)
+            bytes += bp_load_relaxed(&shards->shards[i].bins[class_index].cold_bytes);
     }
     return bytes;
 }

@@ -10,7 +10,10 @@
  * Layer:     4.
  * Owns:      the slots in its lists.
  * Locking:   shard->lock (BP_RANK_SHARD), a few list operations long. No system call under it.
- * Invariant: bin->bytes == sum of dirty_bytes in its list; the budget holds the sum over all bins as cached.
+ * Ageing:    a bin's buffers are hot or cold. Every sweep finds how many of the hot ones nobody needed since the last
+ *            (the low-water mark of their number, so the oldest) and makes them cold. Cold ones still serve requests,
+ *            after the hot ones, and are purged first.
+ * Invariant: bin->bytes == sum of dirty_bytes in both lists; the budget holds the sum over all bins as cached.
  * Fork:      locked in prepare, re-initialised in the child.
  */
 #include "arena.h"
@@ -27,10 +30,14 @@ struct bp_chain {
 
 struct bp_shard {
     _Alignas(BP_CACHELINE_BYTES) struct bp_lock lock;
-    struct {
-        struct bp_slot *head;     /* lock */
-        _Atomic(size_t) count;    /* lock; read without it as a hint that looking pays */
-        _Atomic(size_t) bytes;    /* lock; read without it by the report */
+    struct bp_shard_bin {
+        struct bp_slot *hot;         /* lock: newest first */
+        struct bp_slot *cold;        /* lock */
+        size_t hot_count;            /* lock */
+        size_t hot_low;              /* lock: the least hot_count since the last sweep */
+        _Atomic(size_t) count;       /* lock; hot and cold; read without it as a hint that looking pays */
+        _Atomic(size_t) bytes;       /* lock; hot and cold; read without it by the report */
+        _Atomic(size_t) cold_bytes;  /* lock; as above */
     } bins[BP_CLASS_COUNT];
 };
 
@@ -53,15 +60,28 @@ int bp_shards_init(struct bp_shards *shards, unsigned count, size_t buffers_max,
 struct bp_chain bp_shard_pop(struct bp_shards *shards, unsigned shard, size_t class_index, size_t dirty_bytes,
                              size_t count, size_t bytes_max, struct bp_counters *counters);
 
-/* Gives free buffers of one class to a shard. What a limit forbids is purged and goes to the arena as clean. */
+/*
+ * Gives free buffers of one class, charged as cached already, to a shard. What passes its limit is purged and goes to
+ * the arena as clean.
+ */
 void bp_shard_push(struct bp_shards *shards, unsigned shard, size_t class_index, struct bp_chain chain,
                    struct bp_counters *counters);
+/* As bp_shard_push(), for buffers that nobody needed for a while. */
+void bp_shard_push_cold(struct bp_shards *shards, unsigned shard, size_t class_index, struct bp_chain chain,
+                        struct bp_counters *counters);
+/* Purges free slots that are charged as nothing, and gives them to the arena. Returns the bytes given back. */
+size_t bp_shards_drop(struct bp_shards *shards, struct bp_chain chain);
 
-/* Purges what shards hold until `bytes` were given back or nothing is left. Returns the bytes given back. */
+/* Makes cold what nobody needed since the last sweep. */
+void bp_shards_sweep(struct bp_shards *shards);
+/* Purges cold buffers until `bytes` were given back or none is left. Returns the bytes given back. */
+size_t bp_shards_purge_cold(struct bp_shards *shards, size_t bytes, struct bp_counters *counters);
+/* As bp_shards_purge_cold(), and then hot ones. */
 size_t bp_shards_purge(struct bp_shards *shards, size_t bytes, struct bp_counters *counters);
 
-/* Bytes and buffers that are free in shards. */
+/* Bytes that are free in shards, and those of them that are cold. */
 size_t bp_shards_cached_bytes(const struct bp_shards *shards);
+size_t bp_shards_cold_bytes(const struct bp_shards *shards);
 
 void bp_shards_lock_all(struct bp_shards *shards);
 void bp_shards_unlock_all(struct bp_shards *shards);

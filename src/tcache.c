@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "os.h"
+
 struct bp_tcache bp_tcache_none;
 struct bp_tcache bp_tcache_gone;
 
 #define NONE &bp_tcache_none
-BP_THREAD_LOCAL struct bp_tcache *bp_tls[] = {NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE};
-_Static_assert(sizeof bp_tls / sizeof bp_tls[0] == BP_POOLS_MAX, "an initialiser for every pool");
+BP_THREAD_LOCAL struct bp_thread bp_thread = {.caches = {NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE}};
+_Static_assert(BP_POOLS_MAX == 8, "an initialiser for every pool");
 
 /* One key for all pools: its destructor is how a thread's end is seen. */
 static pthread_key_t exit_key;
@@ -27,8 +29,8 @@ static void on_thread_exit(void *unused)
 {
     (void)unused;
     for (unsigned id = 0; id < BP_POOLS_MAX; id++) {
-        struct bp_tcache *cache = bp_tls[id];
-        bp_tls[id] = &bp_tcache_gone;
+        /* Either we get the cache or a drainer has it. release: pairs with acquire in replace() */
+        struct bp_tcache *cache = bp_exchange_acq_rel(&bp_thread.caches[id], &bp_tcache_gone);
         if (is_real(cache))
             retire(cache);
     }
@@ -44,6 +46,7 @@ int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, 
 {
     *caches = (struct bp_tcaches){
         .id = id, .buffers_max = buffers_max, .bytes_max = bytes_max, .shards = shards, .meta = meta};
+    caches->can_fence = bp_os.fence() == 0;
     bp_lock_init(&caches->lock, BP_RANK_THREADS);
     bp_lock_init(&caches->orphan_lock, BP_RANK_ORPHAN);
     caches->orphan.caches = caches;
@@ -56,35 +59,43 @@ void bp_tcaches_fini(struct bp_tcaches *caches)
 {
     (void)bp_lock_acquire(&caches->lock);
     for (struct bp_tcache *cache = caches->list; cache; cache = cache->next)
-        *cache->home = NONE;
+        bp_store_relaxed(&cache->thread->caches[caches->id], NONE);
     caches->list = NULL;
     bp_lock_release(&caches->lock);
 }
 
-/* A record in the list of caches, or NULL when there is no memory for it. */
-static struct bp_tcache *add_cache(struct bp_tcaches *caches)
+/*
+ * Gives this thread a cache, unless it has one: a drainer may have put the old one back meanwhile. False when there is
+ * no memory for it.
+ */
+static bool add_cache(struct bp_tcaches *caches)
 {
     (void)bp_lock_acquire(&caches->lock);
-    struct bp_tcache *cache = caches->unused;
-    if (cache)
-        caches->unused = cache->next;
-    else
-        cache = bp_meta_alloc(caches->meta, sizeof *cache);
-    if (cache) {
-        cache->caches = caches;
-        cache->home = &bp_tls[caches->id];
-        cache->shard = caches->next_shard++ & (caches->shards->count - 1);
-        cache->count_max = caches->buffers_max;
-        cache->previous = NULL;
-        cache->next = caches->list;
-        if (caches->list)
-            caches->list->previous = cache;
-        caches->list = cache;
-        caches->thread_count++;
-        caches->thread_total++;
+    struct bp_tcache *cache = bp_load_relaxed(&bp_thread.caches[caches->id]);
+    if (cache == NONE) {
+        cache = caches->unused;
+        if (cache)
+            caches->unused = cache->next;
+        else
+            cache = bp_meta_alloc(caches->meta, sizeof *cache);
+        if (cache) {
+            cache->caches = caches;
+            cache->thread = &bp_thread;
+            cache->shard = caches->next_shard++ & (caches->shards->count - 1);
+            cache->activity_seen = 0;
+            cache->previous = NULL;
+            cache->next = caches->list;
+            if (caches->list)
+                caches->list->previous = cache;
+            caches->list = cache;
+            caches->thread_count++;
+            caches->thread_total += !bp_thread.known[caches->id];
+            bp_thread.known[caches->id] = true;
+            bp_store_relaxed(&bp_thread.caches[caches->id], cache);
+        }
     }
     bp_lock_release(&caches->lock);
-    return cache;
+    return cache != NULL;
 }
 
 /* Adds the counts of `from` to `to` and clears them. */
@@ -101,6 +112,7 @@ static void fold_counts(struct bp_tcache *to, struct bp_tcache *from)
         FOLD(misses[i].shard_hits);
         FOLD(misses[i].stolen);
         FOLD(misses[i].fresh);
+        from->bins[i].gives = 0;
     }
     for (unsigned i = 0; i < BP_COUNTER_COUNT; i++)
         FOLD(counters.values[i]);
@@ -134,17 +146,15 @@ static void retire(struct bp_tcache *cache)
 
 struct bp_tcache *bp_tcache_enter(struct bp_tcaches *caches)
 {
-    struct bp_tcache *cache = bp_tls[caches->id];
-    if (BP_LIKELY(is_real(cache)))
-        return cache;
-    if (cache == &bp_tcache_none && exit_key_error == 0) {
-        cache = add_cache(caches);
-        if (cache) {
-            bp_tls[caches->id] = cache;
-            /* May allocate a little, which comes back here only if small requests are pooled: the cache stands. */
-            (void)pthread_setspecific(exit_key, cache);
+    for (;;) {
+        struct bp_tcache *cache = bp_thread_begin(caches->id);
+        if (BP_LIKELY(is_real(cache)))
             return cache;
-        }
+        bp_thread_end();
+        if (cache != &bp_tcache_none || exit_key_error != 0 || !add_cache(caches))
+            break;
+        /* May allocate a little, which comes back here only if small requests are pooled: the cache stands. */
+        (void)pthread_setspecific(exit_key, caches);
     }
     (void)bp_lock_acquire(&caches->orphan_lock);
     return &caches->orphan;
@@ -154,33 +164,87 @@ void bp_tcache_leave(struct bp_tcache *cache)
 {
     if (BP_UNLIKELY(cache == &cache->caches->orphan))
         bp_lock_release(&cache->caches->orphan_lock);
+    else
+        bp_thread_end();
 }
 
 /* Checks the equations of the cache. */
 BP_FOR_ASSERTIONS static bool cache_adds_up(const struct bp_tcache *cache)
 {
-    size_t bytes = 0;
+    size_t allowance_bytes = 0;
     for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
-        size_t count = 0;
-        for (const struct bp_slot *slot = cache->bins[i].head; slot; slot = slot->next) {
+        const struct bp_bin *bin = &cache->bins[i];
+        size_t bytes = 0;
+        for (const struct bp_slot *slot = bin->head; slot; slot = slot->next) {
             BP_ASSERT(slot->live == NULL && slot->class_index == i);
-            count++;
             bytes += slot->dirty_bytes;
         }
-        BP_ASSERT(count == cache->bins[i].count);
-        BP_ASSERT((cache->bins[i].head == NULL) == (cache->bins[i].head_block == NULL));
+        BP_ASSERT(bytes == bp_load_relaxed(&bin->cached_bytes) && bytes <= bin->allowance_bytes);
+        BP_ASSERT((bin->head == NULL) == (bin->head_block == NULL));
+        allowance_bytes += bin->allowance_bytes;
     }
-    return bytes == bp_load_relaxed(&cache->cached_bytes) && bytes <= cache->allowance_bytes;
+    return allowance_bytes == bp_load_relaxed(&cache->allowance_bytes);
 }
 
-/* Lets the cache hold `bytes` in all, if the budget has room for that. */
-static bool raise_allowance(struct bp_tcache *cache, size_t bytes)
+static struct bp_budget *budget_of(const struct bp_tcache *cache)
 {
-    if (bytes <= cache->allowance_bytes)
+    return cache->caches->shards->budget;
+}
+
+static void lower_allowance(struct bp_tcache *cache, struct bp_bin *bin, size_t bytes)
+{
+    bin->allowance_bytes -= bytes;
+    bp_owner_sub(&cache->allowance_bytes, bytes);
+}
+
+/* Returns what the bins are allowed but do not hold to the budget. */
+static size_t release_unused(struct bp_tcache *cache)
+{
+    size_t released_bytes = 0;
+    for (size_t i = 0; i < BP_CLASS_COUNT; i++) {
+        struct bp_bin *bin = &cache->bins[i];
+        size_t unused_bytes = bin->allowance_bytes - bp_load_relaxed(&bin->cached_bytes);
+        lower_allowance(cache, bin, unused_bytes);
+        released_bytes += unused_bytes;
+    }
+    bp_budget_return_cached(budget_of(cache), released_bytes);
+    return released_bytes;
+}
+
+static size_t evict_cold(struct bp_tcache *cache, size_t bytes)
+{
+    size_t evicted_bytes = bp_shards_purge_cold(cache->caches->shards, bytes, &cache->counters);
+    bp_count(&cache->counters, BP_COUNT_evicted_bytes, evicted_bytes);
+    return evicted_bytes;
+}
+
+/* Charges memory as cached; at the price of the cache's idle allowances, and of cold memory, if need be. */
+static bool charge(struct bp_tcache *cache, size_t bytes)
+{
+    struct bp_budget *budget = budget_of(cache);
+    return bp_budget_charge_cached(budget, bytes) ||
+           (release_unused(cache) > 0 && bp_budget_charge_cached(budget, bytes)) ||
+           (evict_cold(cache, bytes) > 0 && bp_budget_charge_cached(budget, bytes));
+}
+
+/* Lets the bin hold `bytes`, if thread and budget have room for that. One buffer of each class may pass the first. */
+static bool raise_allowance(struct bp_tcache *cache, struct bp_bin *bin, size_t bytes)
+{
+    if (bytes <= bin->allowance_bytes)
         return true;
-    if (!bp_budget_charge_cached(cache->caches->shards->budget, bytes - cache->allowance_bytes))
-        return false;
-    cache->allowance_bytes = bytes;
+    size_t bytes_max = cache->caches->bytes_max;
+    if (bin->head && bp_load_relaxed(&cache->allowance_bytes) + bytes - bin->allowance_bytes > bytes_max) {
+        (void)release_unused(cache);
+        if (bp_load_relaxed(&cache->allowance_bytes) + bytes - bin->allowance_bytes > bytes_max)
+            return false;
+    }
+    if (!bp_budget_charge_cached(budget_of(cache), bytes - bin->allowance_bytes)) {
+        (void)release_unused(cache); /* which may lower this very allowance */
+        if (!charge(cache, bytes - bin->allowance_bytes))
+            return false;
+    }
+    bp_owner_add(&cache->allowance_bytes, bytes - bin->allowance_bytes);
+    bin->allowance_bytes = bytes;
     return true;
 }
 
@@ -199,118 +263,219 @@ struct bp_slot *bp_tcache_take(struct bp_tcache *cache, size_t class_index, size
     struct bp_slot *slot = *link;
     *link = slot->next;
     update_head_block(bin);
-    bin->count--;
-    bp_owner_sub(&cache->cached_bytes, slot->dirty_bytes);
+    bp_owner_sub(&bin->cached_bytes, slot->dirty_bytes);
     BP_ASSERT_SLOW(cache_adds_up(cache));
     return slot;
 }
 
-/* Keeps the slot if the bin has room, within what this thread may hold. One buffer of each class may exceed that. */
+/* Keeps the slot if the bin has room, within what this thread may hold. */
 static bool keep(struct bp_tcache *cache, struct bp_slot *slot)
 {
     struct bp_bin *bin = &cache->bins[slot->class_index];
-    size_t cached_bytes = bp_load_relaxed(&cache->cached_bytes) + slot->dirty_bytes;
-    if (bin->count >= cache->count_max || (bin->count > 0 && cached_bytes > cache->caches->bytes_max) ||
-        !raise_allowance(cache, cached_bytes))
+    size_t cached_bytes = bp_load_relaxed(&bin->cached_bytes) + slot->dirty_bytes;
+    if (cached_bytes > cache->caches->buffers_max * bp_class_stride_bytes(slot->class_index) ||
+        !raise_allowance(cache, bin, cached_bytes))
         return false;
     slot->next = bin->head;
     bin->head = slot;
     update_head_block(bin);
-    bin->count++;
-    bp_store_relaxed(&cache->cached_bytes, cached_bytes);
+    bp_store_relaxed(&bin->cached_bytes, cached_bytes);
     return true;
 }
 
+/* Buffers that are charged already, to the home shard. */
 static void push_to_shard(struct bp_tcache *cache, size_t class_index, struct bp_chain chain)
 {
     bp_count(&cache->counters, BP_COUNT_flushes, 1);
     bp_shard_push(cache->caches->shards, cache->shard, class_index, chain, &cache->counters);
 }
 
-/* Gives the oldest buffers of a bin to the home shard, all but `keep_count`. */
-static void flush_bin(struct bp_tcache *cache, size_t class_index, size_t keep_count)
+/* One that is not. */
+static void charge_and_push(struct bp_tcache *cache, struct bp_slot *slot)
+{
+    slot->next = NULL;
+    struct bp_chain chain = {.head = slot, .count = 1, .bytes = slot->dirty_bytes};
+    if (charge(cache, chain.bytes)) {
+        push_to_shard(cache, slot->class_index, chain);
+        return;
+    }
+    bp_count(&cache->counters, BP_COUNT_drops, 1);
+    bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_shards_drop(cache->caches->shards, chain));
+}
+
+/* Takes the oldest buffers out of a bin, all but those whose memory fits in `keep_bytes`, with their charge. */
+static struct bp_chain cut_bin(struct bp_tcache *cache, size_t class_index, size_t keep_bytes)
 {
     struct bp_bin *bin = &cache->bins[class_index];
     struct bp_slot **link = &bin->head;
-    for (size_t i = 0; i < keep_count && *link; i++)
+    size_t kept_bytes = 0;
+    while (*link && kept_bytes + (*link)->dirty_bytes <= keep_bytes) {
+        kept_bytes += (*link)->dirty_bytes;
         link = &(*link)->next;
+    }
     struct bp_chain chain = {.head = *link};
-    for (struct bp_slot *slot = chain.head; slot; slot = slot->next) {
+    for (const struct bp_slot *slot = chain.head; slot; slot = slot->next) {
         chain.count++;
         chain.bytes += slot->dirty_bytes;
     }
-    if (chain.count == 0)
-        return;
     *link = NULL;
     update_head_block(bin);
-    bin->count -= chain.count;
-    bp_owner_sub(&cache->cached_bytes, chain.bytes);
+    bp_store_relaxed(&bin->cached_bytes, kept_bytes);
+    lower_allowance(cache, bin, chain.bytes);
+    return chain;
+}
+
+/* Gives the older half of a full bin to the home shard; the bin may fill again if the budget has room for that too. */
+static void flush_half(struct bp_tcache *cache, size_t class_index)
+{
+    struct bp_bin *bin = &cache->bins[class_index];
+    struct bp_chain chain = cut_bin(cache, class_index, bp_load_relaxed(&bin->cached_bytes) / 2);
+    if (chain.count == 0)
+        return;
     push_to_shard(cache, class_index, chain);
+    (void)raise_allowance(cache, bin, bin->allowance_bytes + chain.bytes);
 }
 
 struct bp_slot *bp_tcache_refill(struct bp_tcache *cache, size_t class_index, size_t dirty_bytes, bool *ret_stolen)
 {
-    struct bp_shards *shards = cache->caches->shards;
-    size_t count = 1 + cache->count_max / 2;
-    size_t bytes_max = dirty_bytes + cache->caches->bytes_max -
-                       bp_min(cache->caches->bytes_max, bp_load_relaxed(&cache->cached_bytes));
+    struct bp_tcaches *caches = cache->caches;
+    struct bp_shards *shards = caches->shards;
+    size_t bytes_max = bp_min(caches->buffers_max * bp_class_stride_bytes(class_index), caches->bytes_max) / 2;
     struct bp_chain chain = {0};
     unsigned step = 0;
     for (; step < shards->count && !chain.head; step++)
-        chain = bp_shard_pop(shards, (cache->shard + step) & (shards->count - 1), class_index, dirty_bytes, count,
-                             bytes_max, &cache->counters);
+        chain = bp_shard_pop(shards, (cache->shard + step) & (shards->count - 1), class_index, dirty_bytes,
+                             1 + caches->buffers_max / 2, dirty_bytes + bytes_max, &cache->counters);
     struct bp_slot *first = chain.head;
     if (!first)
         return NULL;
     *ret_stolen = step > 1;
     bp_count(&cache->counters, BP_COUNT_refills, 1);
 
-    struct bp_chain rest = {.head = first->next, .count = chain.count - 1, .bytes = chain.bytes - first->dirty_bytes};
-    while (rest.head) {
-        struct bp_slot *slot = rest.head;
-        struct bp_slot *next = slot->next;
-        if (!keep(cache, slot)) {
-            push_to_shard(cache, class_index, rest);
-            break;
-        }
-        rest.head = next;
-        rest.count--;
-        rest.bytes -= slot->dirty_bytes;
+    struct bp_slot *next;
+    for (struct bp_slot *slot = first->next; slot; slot = next) {
+        next = slot->next;
+        if (!keep(cache, slot))
+            charge_and_push(cache, slot);
     }
     BP_ASSERT_SLOW(cache_adds_up(cache));
     return first;
 }
 
+/* How many buffers of the class this thread has taken. */
+static size_t takes(const struct bp_tcache *cache, size_t class_index)
+{
+    const struct bp_misses *misses = &cache->misses[class_index];
+    return bp_load_relaxed(&cache->bins[class_index].hits) + bp_load_relaxed(&misses->shard_hits) +
+           bp_load_relaxed(&misses->stolen) + bp_load_relaxed(&misses->fresh);
+}
+
 void bp_tcache_give(struct bp_tcache *cache, struct bp_slot *slot)
 {
     size_t class_index = slot->class_index;
-    if (!keep(cache, slot)) {
-        flush_bin(cache, class_index, cache->bins[class_index].count / 2);
-        if (!keep(cache, slot)) {
-            slot->next = NULL;
-            push_to_shard(cache, class_index,
-                          (struct bp_chain){.head = slot, .count = 1, .bytes = slot->dirty_bytes});
-        }
+    struct bp_bin *bin = &cache->bins[class_index];
+    if (bin->gives >= takes(cache, class_index)) {
+        struct bp_chain chain = cut_bin(cache, class_index, 0);
+        if (chain.count > 0)
+            push_to_shard(cache, class_index, chain);
+        charge_and_push(cache, slot);
+    } else if (keep(cache, slot)) {
+        bin->gives++;
+    } else {
+        flush_half(cache, class_index);
+        if (keep(cache, slot))
+            bin->gives++;
+        else
+            charge_and_push(cache, slot);
     }
     BP_ASSERT_SLOW(cache_adds_up(cache));
 }
 
 void bp_tcache_flush(struct bp_tcache *cache)
 {
-    struct bp_budget *budget = cache->caches->shards->budget;
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
-        size_t moving_bytes = 0;
-        for (const struct bp_slot *slot = cache->bins[class_index].head; slot; slot = slot->next)
-            moving_bytes += slot->dirty_bytes;
-        /* The shard charges what it gets: hand its part of the allowance over first. */
-        size_t returned_bytes = bp_min(moving_bytes, cache->allowance_bytes);
-        bp_budget_return_cached(budget, returned_bytes);
-        cache->allowance_bytes -= returned_bytes;
-        flush_bin(cache, class_index, 0);
+        struct bp_chain chain = cut_bin(cache, class_index, 0);
+        if (chain.count > 0)
+            push_to_shard(cache, class_index, chain);
     }
-    bp_budget_return_cached(budget, cache->allowance_bytes);
-    cache->allowance_bytes = 0;
+    (void)release_unused(cache);
 }
+
+/* --- draining other threads -------------------------------------------------------------------------------------- */
+
+/* A number that changes when the owner takes a buffer. One that only frees holds none. */
+static size_t activity(const struct bp_tcache *cache)
+{
+    size_t sum = 0;
+    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++)
+        sum += takes(cache, class_index);
+    return sum;
+}
+
+/* Replaces the owner's pointer, if it is still what it was. */
+static bool replace(struct bp_tcache *cache, struct bp_tcache *from, struct bp_tcache *to)
+{
+    /* acquire: pairs with release in on_thread_exit(), whose thread has done its last operation */
+    return atomic_compare_exchange_strong_explicit(&cache->thread->caches[cache->caches->id], &from, to,
+                                                   memory_order_acquire, memory_order_acquire);
+}
+
+/* Detaches caches that hold something, all or those of threads that seem to be idle. */
+static size_t detach_locked(struct bp_tcaches *caches, bool idle_only)
+{
+    size_t count = 0;
+    for (struct bp_tcache *cache = caches->list; cache; cache = cache->next) {
+        size_t now = activity(cache);
+        bool wanted = !idle_only || now == cache->activity_seen;
+        cache->activity_seen = now;
+        cache->detached = wanted && bp_load_relaxed(&cache->allowance_bytes) > 0 && replace(cache, cache, NONE);
+        count += cache->detached;
+    }
+    return count;
+}
+
+/* A detached cache belongs to us now. No system call: what it holds waits in the cold lists. */
+static void empty_detached_locked(struct bp_tcache *cache, struct bp_counters *counters)
+{
+    struct bp_tcaches *caches = cache->caches;
+    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
+        struct bp_chain chain = cut_bin(cache, class_index, 0);
+        if (chain.count > 0)
+            bp_shard_push_cold(caches->shards, cache->shard, class_index, chain, counters);
+    }
+    (void)release_unused(cache);
+    remove_cache_locked(cache);
+}
+
+size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_counters *counters)
+{
+    if (!caches->can_fence)
+        return 0;
+    size_t drained_count = 0;
+    (void)bp_lock_acquire(&caches->lock);
+    if (detach_locked(caches, idle_only) > 0) {
+        bool fenced = bp_os.fence() == 0;
+        struct bp_tcache *next;
+        for (struct bp_tcache *cache = caches->list; cache; cache = next) {
+            next = cache->next;
+            if (!cache->detached)
+                continue;
+            cache->detached = false;
+            /* acquire: pairs with release in bp_thread_end(), so that we see what the owner's last operation did */
+            bool busy = !fenced || bp_load_acquire(&cache->thread->busy);
+            /* In the middle of an operation, and goes on with this cache; unless it found it gone when it ended. */
+            if (busy && replace(cache, NONE, cache))
+                continue;
+            empty_detached_locked(cache, counters);
+            drained_count++;
+        }
+    }
+    bp_lock_release(&caches->lock);
+    bp_count(counters, BP_COUNT_drained_caches, drained_count);
+    return drained_count;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
 
 void bp_tcaches_visit(struct bp_tcaches *caches, void (*visit)(const struct bp_tcache *cache, void *context),
                       void *context)
@@ -323,10 +488,18 @@ void bp_tcaches_visit(struct bp_tcaches *caches, void (*visit)(const struct bp_t
     bp_lock_release(&caches->lock);
 }
 
+size_t bp_tcache_cached_bytes(const struct bp_tcache *cache)
+{
+    size_t sum = 0;
+    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++)
+        sum += bp_load_relaxed(&cache->bins[class_index].cached_bytes);
+    return sum;
+}
+
 static void add_cached_bytes(const struct bp_tcache *cache, void *context)
 {
     size_t *sum = context;
-    *sum += bp_load_relaxed(&cache->cached_bytes);
+    *sum += bp_tcache_cached_bytes(cache);
 }
 
 size_t bp_tcaches_cached_bytes(struct bp_tcaches *caches)
@@ -351,37 +524,45 @@ size_t bp_tcaches_thread_total(struct bp_tcaches *caches)
  */
 static void recount(struct bp_tcache *cache)
 {
-    size_t bytes = 0;
+    size_t allowance_bytes = 0;
     for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
         struct bp_bin *bin = &cache->bins[i];
-        bin->count = 0;
+        size_t bytes = 0;
         update_head_block(bin);
         for (struct bp_slot *slot = bin->head; slot; slot = slot->next) {
             slot->live = NULL;
-            bin->count++;
             bytes += slot->dirty_bytes;
         }
+        bp_store_relaxed(&bin->cached_bytes, bytes);
+        bin->allowance_bytes = bytes;
+        allowance_bytes += bytes;
     }
-    bp_store_relaxed(&cache->cached_bytes, bytes);
-    if (cache->allowance_bytes < bytes)
-        (void)raise_allowance(cache, bytes);
+    bp_store_relaxed(&cache->allowance_bytes, allowance_bytes);
 }
 
 void bp_tcaches_after_fork(struct bp_tcaches *caches)
 {
-    struct bp_tcache *own = bp_tls[caches->id];
     struct bp_tcache *next;
     for (struct bp_tcache *cache = caches->list; cache; cache = next) {
         next = cache->next;
-        if (cache == own)
-            continue;
+        if (cache->thread == &bp_thread) {
+            if (bp_load_relaxed(&bp_thread.busy))
+                continue; /* forked by a signal handler, in the middle of an operation that will go on */
+            bp_store_relaxed(&bp_thread.caches[caches->id], NONE);
+        }
         recount(cache);
         retire(cache);
     }
+    /* Without what was charged by operations that will not go on here. */
+    size_t cached_bytes = bp_shards_cached_bytes(caches->shards) + bp_load_relaxed(&caches->orphan.allowance_bytes);
+    if (caches->list)
+        cached_bytes += bp_load_relaxed(&caches->list->allowance_bytes);
+    bp_store_relaxed(&caches->shards->budget->cached_bytes, cached_bytes);
     struct bp_tcache discarded = {0};
     fold_counts(&discarded, &caches->retired);
     fold_counts(&discarded, &caches->orphan);
-    if (is_real(own))
-        fold_counts(&discarded, own);
+    if (caches->list)
+        fold_counts(&discarded, caches->list);
     caches->thread_total = caches->thread_count;
+    bp_thread.known[caches->id] = caches->list != NULL;
 }

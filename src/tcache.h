@@ -4,14 +4,16 @@
 /*
  * Thread caches: a few free buffers of each class that one thread keeps for itself.
  *
- * Why:       the hit path is plain loads and stores of one thread's memory: no atomic operation, no lock, no call.
+ * Why:       the hit path is plain loads and stores of one thread's memory: no atomic operation, no fence, no lock.
  * Layer:     5.
  * Owns:      the slots in its bins.
  * Locking:   caches->lock (BP_RANK_THREADS) for the list of caches. The bins belong to one thread; those of the orphan
  *            cache, which serves threads that have none, to whoever holds orphan_lock (BP_RANK_ORPHAN).
- * Invariant: cached_bytes == sum of dirty_bytes over the bins <= allowance_bytes, which the budget holds as cached.
- * Life:      made by a thread's first miss, drained into its home shard when the thread ends. A thread that has ended
- *            its cache and still calls us (from a later destructor) is served by the orphan cache.
+ * Invariant: bin->cached_bytes == sum of dirty_bytes in its list <= bin->allowance_bytes; cache->allowance_bytes == sum
+ *            over the bins, which the budget holds as cached.
+ * Life:      made by a thread's first miss, drained into its home shard when the thread ends, or when the thread has
+ *            not used it for a while: see bp_tcaches_drain(). A thread that has ended its cache and still calls us
+ *            (from a later destructor) is served by the orphan cache.
  * Fork:      the child drains the caches of the threads it does not have.
  */
 #include "counters.h"
@@ -28,10 +30,12 @@ enum {
  */
 struct bp_bin {
     _Alignas(BP_CACHELINE_BYTES) char *head_block; /* owner: the block of head; NULL when the bin is empty */
-    struct bp_slot *head;      /* owner: newest first */
-    size_t count;              /* owner */
-    _Atomic(size_t) hits;      /* owner writes, the report reads; so are all counts */
-    _Atomic(size_t) hit_bytes; /* requested by hits of every source */
+    struct bp_slot *head;         /* owner: newest first */
+    _Atomic(size_t) cached_bytes; /* owner writes, the report reads; so are all counts */
+    size_t allowance_bytes;       /* owner: how far cached_bytes may rise without asking */
+    _Atomic(size_t) hits;
+    _Atomic(size_t) hit_bytes;    /* requested by hits of every source */
+    size_t gives;                 /* owner: buffers kept on the slow path; never more than were taken */
 };
 _Static_assert(sizeof(struct bp_bin) == BP_CACHELINE_BYTES, "one cache line a bin");
 
@@ -43,15 +47,15 @@ struct bp_misses {
 };
 
 struct bp_tcache {
-    _Alignas(BP_CACHELINE_BYTES) _Atomic(size_t) cached_bytes; /* owner writes */
-    size_t allowance_bytes;                                    /* owner */
-    size_t count_max;                                          /* const: per bin */
-    struct bp_tcaches *caches;                                 /* const */
-    struct bp_tcache **home;                                   /* const: the word of the owner's TLS that points here */
-    struct bp_tcache *next;                                    /* lock of caches */
-    struct bp_tcache *previous;                                /* lock of caches */
-    unsigned shard;                                            /* const: home shard */
     struct bp_bin bins[BP_CLASS_COUNT];
+    _Atomic(size_t) allowance_bytes; /* owner writes */
+    struct bp_tcaches *caches;       /* const */
+    struct bp_thread *thread;        /* const: the owner's; NULL in the orphan cache */
+    struct bp_tcache *next;          /* lock of caches */
+    struct bp_tcache *previous;      /* lock of caches */
+    unsigned shard;                  /* const: home shard */
+    bool detached;                   /* lock of caches: being drained */
+    size_t activity_seen;            /* lock of caches: what the owner had done at the last look */
     struct bp_misses misses[BP_CLASS_COUNT];
     struct bp_counters counters;
 };
@@ -62,25 +66,49 @@ struct bp_tcaches {
     struct bp_lock orphan_lock;
     struct bp_shards *shards;   /* const */
     struct bp_meta *meta;       /* const */
-    unsigned id;                /* const: index into bp_tls */
-    size_t buffers_max;         /* const: per bin */
+    unsigned id;                /* const: index into bp_thread.caches */
+    bool can_fence;             /* const: idle threads' caches can be drained */
+    size_t buffers_max;         /* const: a bin may hold the memory of so many of the largest buffers of its class */
     size_t bytes_max;           /* const: per thread */
     struct bp_tcache *list;     /* lock */
     struct bp_tcache *unused;   /* lock: records of ended threads */
     unsigned next_shard;        /* lock */
     size_t thread_count;        /* lock: caches in the list */
-    size_t thread_total;        /* lock: caches ever made */
+    size_t thread_total;        /* lock: threads that ever had one */
     struct bp_tcache retired;   /* lock: the counts of ended threads; its bins are empty */
     struct bp_tcache orphan;    /* orphan_lock */
 };
 
 /*
- * This thread's cache in each pool. Never NULL: bp_tcache_none before the first miss, bp_tcache_gone after the end.
- * Both are empty and full at once, so every operation on them takes the slow path.
+ * A thread's caches. Never NULL: bp_tcache_none before the first miss, bp_tcache_gone after the end. Both are empty and
+ * full at once, so every operation on them takes the slow path.
+ *
+ * busy is set around every operation, by plain stores. Who wants to drain an idle thread's cache replaces the pointer
+ * by bp_tcache_none, makes every CPU of the process pass a memory barrier, and then looks at busy: when it is clear, no
+ * operation is under way and the next one will find the replacement. So the owner pays two stores and no barrier.
  */
-extern BP_HIDDEN BP_THREAD_LOCAL struct bp_tcache *bp_tls[BP_POOLS_MAX];
+struct bp_thread {
+    _Atomic(struct bp_tcache *) caches[BP_POOLS_MAX];
+    _Atomic(bool) busy;
+    bool known[BP_POOLS_MAX]; /* was counted as a thread of the pool */
+};
+
+extern BP_HIDDEN BP_THREAD_LOCAL struct bp_thread bp_thread;
 extern struct bp_tcache bp_tcache_none;
 extern struct bp_tcache bp_tcache_gone;
+
+/* The compiler keeps what is between the two there; the processor is seen to by the drainer's barrier. */
+BP_ALWAYS_INLINE struct bp_tcache *bp_thread_begin(unsigned id)
+{
+    bp_store_relaxed(&bp_thread.busy, true);
+    atomic_signal_fence(memory_order_seq_cst);
+    return bp_load_relaxed(&bp_thread.caches[id]);
+}
+
+BP_ALWAYS_INLINE void bp_thread_end(void)
+{
+    bp_store_release(&bp_thread.busy, false); /* pairs with acquire in bp_tcaches_drain() */
+}
 
 /* 0, or a negative errno when the process has no thread-specific key left (thread caches then stay off). */
 int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, size_t bytes_max,
@@ -96,23 +124,34 @@ void bp_tcache_leave(struct bp_tcache *cache);
 struct bp_slot *bp_tcache_take(struct bp_tcache *cache, size_t class_index, size_t dirty_bytes);
 /* A buffer from the home shard or another one, and half a bin of others into the cache. */
 struct bp_slot *bp_tcache_refill(struct bp_tcache *cache, size_t class_index, size_t dirty_bytes, bool *ret_stolen);
-/* Keeps a free buffer, or gives half of its bin to the home shard. */
+/*
+ * Keeps a free buffer, or gives half of its bin to the home shard. A thread that frees more than it takes keeps none:
+ * its buffers go where the threads that take them look. What the budget does not cover is purged.
+ */
 void bp_tcache_give(struct bp_tcache *cache, struct bp_slot *slot);
 /* Gives everything to the home shard. */
 void bp_tcache_flush(struct bp_tcache *cache);
 
+/*
+ * Moves what threads hold that are not in the middle of an operation to the cold lists of the shards: of all, or of
+ * those that took nothing from this pool since the last call. Such a thread starts with a new cache when it comes back.
+ * Returns the number of caches drained, and counts them in `counters`. Not for a thread that is in the orphan cache.
+ */
+size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_counters *counters);
+
 /* Calls `visit` with every block of counts: of live threads, of ended ones, of the orphan cache. */
 void bp_tcaches_visit(struct bp_tcaches *caches, void (*visit)(const struct bp_tcache *cache, void *context),
                       void *context);
-/* Bytes in all bins. */
+/* Bytes in the bins of one cache, and of all. */
+size_t bp_tcache_cached_bytes(const struct bp_tcache *cache);
 size_t bp_tcaches_cached_bytes(struct bp_tcaches *caches);
 /* Threads that ever had a cache. */
 size_t bp_tcaches_thread_total(struct bp_tcaches *caches);
 
-/* In the child, with all locks usable: recovers what other threads had cached and starts counting at zero. */
+/* In the child, with all locks usable: recovers what all threads had cached and starts counting at zero. */
 void bp_tcaches_after_fork(struct bp_tcaches *caches);
 
-/* The hit path of an allocation of `size_bytes` in its class, or NULL. */
+/* The hit path of an allocation of `size_bytes` in its class, or NULL. Between bp_thread_begin() and _end(). */
 BP_ALWAYS_INLINE void *bp_tcache_pop(struct bp_tcache *cache, size_t class_index, size_t size_bytes)
 {
     struct bp_bin *bin = &cache->bins[class_index];
@@ -129,8 +168,7 @@ BP_ALWAYS_INLINE void *bp_tcache_pop(struct bp_tcache *cache, size_t class_index
     struct bp_slot *next = slot->next;
     bin->head = next;
     bin->head_block = next ? next->home : NULL;
-    bin->count--;
-    bp_owner_sub(&cache->cached_bytes, slot->dirty_bytes);
+    bp_owner_sub(&bin->cached_bytes, slot->dirty_bytes);
     bp_owner_add(&bin->hits, 1u);
     bp_owner_add(&bin->hit_bytes, size_bytes);
     slot->size_bytes = size_bytes;
@@ -138,20 +176,19 @@ BP_ALWAYS_INLINE void *bp_tcache_pop(struct bp_tcache *cache, size_t class_index
     return block;
 }
 
-/* The hit path of a free. False when the bin or the allowance is full; the slot is then untouched. */
+/* The hit path of a free. False when the allowance is used up; the slot is then untouched. */
 BP_ALWAYS_INLINE bool bp_tcache_push(struct bp_tcache *cache, size_t class_index, struct bp_slot *slot, char *block)
 {
     struct bp_bin *bin = &cache->bins[class_index];
-    size_t cached_bytes = bp_load_relaxed(&cache->cached_bytes) + slot->dirty_bytes;
-    if (BP_UNLIKELY(bin->count >= cache->count_max || cached_bytes > cache->allowance_bytes))
+    size_t cached_bytes = bp_load_relaxed(&bin->cached_bytes) + slot->dirty_bytes;
+    if (BP_UNLIKELY(cached_bytes > bin->allowance_bytes))
         return false;
     slot->live = NULL;
     slot->next = bin->head;
     atomic_signal_fence(memory_order_seq_cst); /* a forked child walks this list: link before head */
     bin->head = slot;
     bin->head_block = block;
-    bin->count++;
-    bp_store_relaxed(&cache->cached_bytes, cached_bytes);
+    bp_store_relaxed(&bin->cached_bytes, cached_bytes);
     return true;
 }
 

@@ -137,6 +137,7 @@ WORKLOAD = [
 SMALL_MIN = {'MIN_SIZE': '64K'}
 IN_FILE = {'STATS': 'json', 'STATS_FILE': '{tmp}/report.json'}
 INACTIVE = 'large_requests == 0'
+FAST = {'DECAY_MS': '300'}
 
 # The groups that bring their own configurations.
 SPECIAL = {
@@ -182,6 +183,27 @@ SPECIAL = {
         *(Case('workload', {'SKIP': skip}) for skip in ('foo', 'work', 'foo,bar*')),
         *(Case('workload', {'SKIP': skip}, pools=False, says=[INACTIVE]) for skip in ('workload', 'foo,*load')),
         Case('workload', {'ONLY': 'work*', 'SKIP': '*load'}, pools=False, says=[INACTIVE]),
+    ],
+    # A burst of 8 x 32 MiB, or a thousand threads that free one MiB each and sleep. What the program itself needs is below
+    # 10 MiB (thread stacks: 16), so little more than 5 % may be left.
+    'decay': [
+        Case('decay small 20', FAST, says=['decayed_bytes >= 100 * MIB', 'sweeps >= 1']),
+        Case('decay small 20', {**FAST, 'THREAD_CACHE': '0'}, says=['decayed_bytes >= 100 * MIB']),
+        Case('decay large 24', FAST, says=['decayed_bytes >= 100 * MIB']),
+        Case('decay sleep 20', {**FAST, 'BACKGROUND': '1'}, says=['decayed_bytes >= 100 * MIB']),
+        Case('decay small 70 1000', {**FAST, 'CACHE_BYTES': '2G'}, says=['decayed_bytes >= 400 * MIB']),
+        Case('decay sleep 70 1000', {**FAST, 'CACHE_BYTES': '2G', 'BACKGROUND': '1'}, says=['decayed_bytes >= 400 * MIB']),
+        Case('decay sleep 120 1000', {'CACHE_BYTES': '50M', 'DECAY_MS': '0'}, says=['peak_cached_bytes <= 50 * MIB', 'decayed_bytes == 0']),
+        Case('decay sleep 1000', {'DECAY_MS': '0'}, says=['decayed_bytes == 0', 'sweeps == 0', 'cached_bytes >= 100 * MIB']),
+        Case('decay forked 20', {'FORK': 'drop'}),
+        Case('decay forked 20', {}),
+        Case('decay forked 1000', {'FORK': 'keep'}),
+        Case('fork_threads', {**FAST, 'BACKGROUND': '1'}),
+        Case('fork_loop', {**FAST, 'BACKGROUND': '1'}),
+        Case('stress 5', {'DECAY_MS': '4', 'BACKGROUND': '1'}),
+        Case('stress 6', {'DECAY_MS': '4', 'MIN_SIZE': '4K'}),
+        Case('thread_churn', {'DECAY_MS': '4', 'BACKGROUND': '1'}),
+        *(Case(f'leave {how}', {**FAST, 'BACKGROUND': '1'}) for how in ('return', 'quick_exit', '_exit', 'thread')),
     ],
     'report': [
         *(Case(f'workload {how}', SMALL_MIN, reports=1, says=WORKLOAD) for how in ('return', 'exit', 'quick_exit', '_exit', '_Exit', 'pthread_exit')),

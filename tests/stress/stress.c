@@ -106,7 +106,7 @@ static void drop_block(struct header *block)
     check_block(block);
     block->cookie = 0; /* freed twice or used after, it will show */
     size_t offset = bp_arena_offset(&pool.arena, block);
-    if (!bp_pool_free_fast(&pool, bp_tls[pool_id], block, offset))
+    if (!bp_pool_free_fast(&pool, pool_id, block, offset))
         bp_pool_free_slow(&pool, block);
 }
 
@@ -131,7 +131,7 @@ static struct header *make_block(struct worker *worker)
         CHECK((uintptr_t)block % align == 0, "an alignment is wrong");
         break;
     default:
-        block = bp_pool_alloc_fast(bp_tls[pool_id], size);
+        block = bp_pool_alloc_fast(pool_id, size);
         if (!block)
             block = bp_pool_alloc_slow(&pool, size, 1);
         break;

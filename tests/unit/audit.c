@@ -49,20 +49,21 @@ static void add_list(struct audit *audit, const struct bp_slot *slot, size_t cla
 static size_t add_cache(struct audit *audit, const struct bp_tcache *cache)
 {
     size_t cache_bytes = 0;
+    size_t allowance_bytes = 0;
     for (size_t i = 0; i < BP_CLASS_COUNT; i++) {
         size_t count = 0;
         size_t bytes = 0;
         const struct bp_bin *bin = &cache->bins[i];
         add_list(audit, bin->head, i, &count, &bytes);
-        CHECK(audit, bin->count == count && count <= cache->count_max, "thread cache: class %zu counts %zu", i,
-              bin->count);
+        CHECK(audit, bin->cached_bytes == bytes, "thread cache: class %zu sums to %zu", i, bin->cached_bytes);
+        CHECK(audit, bytes <= bin->allowance_bytes, "thread cache: class %zu is above its allowance", i);
         CHECK(audit, !bin->head == !bin->head_block, "thread cache: class %zu: head and its block disagree", i);
         audit->cached_count += count;
         cache_bytes += bytes;
+        allowance_bytes += bin->allowance_bytes;
     }
-    CHECK(audit, cache->cached_bytes == cache_bytes, "thread cache: %zu bytes, not %zu", cache_bytes,
-          cache->cached_bytes);
-    CHECK(audit, cache_bytes <= cache->allowance_bytes, "thread cache: %zu bytes above its allowance", cache_bytes);
+    CHECK(audit, cache->allowance_bytes == allowance_bytes, "thread cache: allowances are not %zu",
+          cache->allowance_bytes);
     return cache_bytes;
 }
 
@@ -72,7 +73,12 @@ static size_t add_shard(struct audit *audit, const struct bp_shard *shard)
     for (size_t i = 0; i < BP_CLASS_COUNT; i++) {
         size_t count = 0;
         size_t bytes = 0;
-        add_list(audit, shard->bins[i].head, i, &count, &bytes);
+        add_list(audit, shard->bins[i].hot, i, &count, &bytes);
+        CHECK(audit, shard->bins[i].hot_count == count, "shard: class %zu counts %zu hot", i, shard->bins[i].hot_count);
+        size_t hot_bytes = bytes;
+        add_list(audit, shard->bins[i].cold, i, &count, &bytes);
+        CHECK(audit, shard->bins[i].cold_bytes == bytes - hot_bytes, "shard: class %zu sums to %zu cold", i,
+              shard->bins[i].cold_bytes);
         CHECK(audit, shard->bins[i].count == count, "shard: class %zu counts %zu", i, shard->bins[i].count);
         CHECK(audit, shard->bins[i].bytes == bytes, "shard: class %zu sums to %zu", i, shard->bins[i].bytes);
         audit->cached_count += count;

@@ -70,6 +70,16 @@ static int fake_move(void *from, void *to, size_t bytes)
     return fails(&fake_os.move) ? fake_os.move_error : bp_os_default.move(from, to, bytes);
 }
 
+static int fake_fence(void)
+{
+    return fails(&fake_os.fence) ? -ENOSYS : bp_os_default.fence();
+}
+
+static uint64_t fake_now_ns(void)
+{
+    return bp_load_relaxed(&fake_os.now_ns);
+}
+
 void fake_os_install(void)
 {
     bp_os = (struct bp_os_ops){
@@ -79,6 +89,7 @@ void fake_os_install(void)
         .commit = fake_commit,
         .purge = fake_purge,
         .move = fake_move,
-        .now_ns = bp_os_default.now_ns,
+        .fence = fake_fence,
+        .now_ns = fake_now_ns,
     };
 }

@@ -24,6 +24,8 @@ extern struct fake_os {
     struct fake_call commit;
     struct fake_call purge;
     struct fake_call move;
+    struct fake_call fence;
+    _Atomic(uint64_t) now_ns; /* the clock stands still until a test moves it */
     size_t reserve_max_bytes; /* larger reservations fail; 0: no limit */
     int move_error;           /* what a move that fails returns */
     _Atomic(size_t) mapped_bytes; /* by reserve and map, less what was unmapped */

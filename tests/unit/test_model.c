@@ -77,7 +77,7 @@ static void own(struct shadow *shadow, void *block, size_t size)
 
 static void *allocate(size_t size)
 {
-    void *block = size - 1 < history.pool.max_size_bytes ? bp_pool_alloc_fast(bp_tls[0], size) : NULL;
+    void *block = size - 1 < history.pool.max_size_bytes ? bp_pool_alloc_fast(0, size) : NULL;
     return block ? block : bp_pool_alloc_slow(&history.pool, size, 1);
 }
 
@@ -118,7 +118,7 @@ static void change_block(struct shadow *shadow)
 static void drop_block(struct shadow *shadow)
 {
     size_t offset = bp_arena_offset(&history.pool.arena, shadow->block);
-    if (!bp_pool_free_fast(&history.pool, bp_tls[0], shadow->block, offset))
+    if (!bp_pool_free_fast(&history.pool, 0, shadow->block, offset))
         bp_pool_free_slow(&history.pool, shadow->block);
     shadow->block = NULL;
 }
@@ -152,8 +152,8 @@ static void step(void)
     size_t kind = below(100);
     if (kind == 0)
         (void)bp_pool_trim(&history.pool);
-    else if (kind == 1 && bp_tls[0] != &bp_tcache_none)
-        bp_tcache_flush(bp_tls[0]);
+    else if (kind == 1 && bp_thread.caches[0] != &bp_tcache_none)
+        bp_tcache_flush(bp_thread.caches[0]);
     else if (!shadow->block)
         make_block(shadow);
     else if (kind < 35)

@@ -50,14 +50,14 @@ TestSuite(special_pool, .init = init_options);
 /* As the library and the preload object put the two paths together. */
 static void *allocate(size_t size)
 {
-    void *block = size - 1 < pool.max_size_bytes ? bp_pool_alloc_fast(bp_tls[0], size) : NULL;
+    void *block = size - 1 < pool.max_size_bytes ? bp_pool_alloc_fast(0, size) : NULL;
     return block ? block : bp_pool_alloc_slow(&pool, size, 1);
 }
 
 static void release(void *block)
 {
     size_t offset = bp_arena_offset(&pool.arena, block);
-    if (!bp_pool_free_fast(&pool, bp_tls[0], block, offset))
+    if (!bp_pool_free_fast(&pool, 0, block, offset))
         bp_pool_free_slow(&pool, block);
 }
 
@@ -356,7 +356,7 @@ Test(pool, memory_of_one_size_serves_another)
     }
     for (size_t i = 0; i < LENGTH(blocks); i++)
         release(blocks[i]);
-    bp_tcache_flush(bp_tls[0]);
+    bp_tcache_flush(bp_thread.caches[0]);
     char *zeros = bp_pool_calloc(&pool, 30 * BP_MIB);
     cr_assert(is_zero(zeros, 30 * BP_MIB));
     stamp(zeros, 0, 30 * BP_MIB, 4);
@@ -544,7 +544,7 @@ Test(special_pool, the_own_cache_makes_room_after_the_shards_did)
     void *small = allocate(100000);
     void *large[2] = {allocate(3 * BP_MIB), allocate(3 * BP_MIB)};
     release(small);
-    bp_tcache_flush(bp_tls[0]);
+    bp_tcache_flush(bp_thread.caches[0]);
     release(large[0]);
     release(large[1]);
     cr_assert_gt(bp_shards_cached_bytes(&pool.shards), 0);
@@ -625,7 +625,7 @@ Test(pool, without_memory_there_is_no_block_and_old_ones_stay)
 Test(pool, when_memory_is_short_free_buffers_are_given_back_first)
 {
     release(allocate(100000));
-    bp_tcache_flush(bp_tls[0]);
+    bp_tcache_flush(bp_thread.caches[0]);
     fake_os.commit.fail = 1;
     cr_assert_not_null(allocate(5 * BP_MIB));
     cr_assert_gt(fake_os.purged_bytes, 0);
@@ -675,7 +675,7 @@ Test(pool, its_end_gives_everything_back)
     release(allocate(100000));
     bp_pool_fini(&pool);
     check_size(fake_os.mapped_bytes, 0);
-    cr_assert_eq(bp_tls[0], &bp_tcache_none);
+    cr_assert_eq(bp_thread.caches[0], &bp_tcache_none);
 }
 
 /* Threads. */
@@ -742,7 +742,7 @@ static void use_in_child(void *block)
     struct bp_stats_snapshot stats;
     bp_report_snapshot(&pool, &stats);
     check_size(stats.large_requests, 0);
-    check_size(stats.threads, 1);
+    check_size(stats.threads, 0);
     check_audit(1);
     release(block);
     for (int i = 0; i < 50; i++)

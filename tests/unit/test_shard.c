@@ -53,7 +53,16 @@ static struct bp_chain chain_of(const size_t *pages)
 
 static void push(unsigned shard, const size_t *pages)
 {
-    bp_shard_push(&shards, shard, CLASS, chain_of(pages), &counters);
+    struct bp_chain chain = chain_of(pages);
+    check(bp_budget_charge_cached(&budget, chain.bytes));
+    bp_shard_push(&shards, shard, CLASS, chain, &counters);
+}
+
+static void push_cold(unsigned shard, const size_t *pages)
+{
+    struct bp_chain chain = chain_of(pages);
+    check(bp_budget_charge_cached(&budget, chain.bytes));
+    bp_shard_push_cold(&shards, shard, CLASS, chain, &counters);
 }
 
 static struct bp_chain pop(unsigned shard, size_t pages, size_t count)
@@ -96,7 +105,7 @@ Test(shard, what_is_pushed_comes_back_newest_first)
 {
     push(0, PAGES(3));
     push(0, PAGES(3));
-    struct bp_slot *newest = shards.shards[0].bins[CLASS].head;
+    struct bp_slot *newest = shards.shards[0].bins[CLASS].hot;
     struct bp_chain chain = pop(0, 3, 1);
     cr_assert_eq(chain.head, newest);
     check_size(chain.count, 1);
@@ -146,32 +155,6 @@ Test(shard, what_it_holds_is_charged_as_cached)
     check_size(bp_shards_cached_bytes(&shards), 8 * page);
 }
 
-Test(shard, beyond_the_budget_buffers_are_dropped)
-{
-    budget.cached_limit_bytes = 9 * page;
-    push(0, PAGES(3, 8, 1));
-    /* From the head: 3 was not enough, the rest fits. */
-    check_size(bp_shards_cached_bytes(&shards), 9 * page);
-    check_size(budget.cached_bytes, 9 * page);
-    check_size(counters.values[BP_COUNT_drops], 1);
-    check_size(counters.values[BP_COUNT_dropped_bytes], 3 * page);
-    check_size(budget.footprint_bytes, 9 * page);
-    cr_assert_not_null(arena.clean[CLASS]);
-    push(1, PAGES(1));
-    check_size(budget.cached_bytes, 9 * page);
-    check_size(counters.values[BP_COUNT_drops], 2);
-}
-
-Test(shard, with_no_budget_everything_is_dropped)
-{
-    budget.cached_limit_bytes = 0;
-    push(0, PAGES(3, 8, 1));
-    check_size(shards.shards[0].bins[CLASS].count, 0);
-    check_size(counters.values[BP_COUNT_drops], 3);
-    check_size(budget.footprint_bytes, 0);
-    check_size(fake_os.purged_bytes, 12 * page);
-}
-
 Test(shard, beyond_its_number_buffers_are_dropped)
 {
     cr_assert_eq(bp_shards_init(&shards, SHARD_COUNT, 2, &arena, &budget, &meta), 0);
@@ -198,6 +181,7 @@ Test(shard, purging_takes_large_buffers_first_and_stops_when_there_is_enough)
 {
     struct bp_slot *small = take_slot(CLASS - 2, 2);
     struct bp_slot *large = take_slot(CLASS + 2, 1000);
+    check(bp_budget_charge_cached(&budget, 1002 * page));
     bp_shard_push(&shards, 3, CLASS - 2, (struct bp_chain){small, 1, 2 * page}, &counters);
     bp_shard_push(&shards, 1, CLASS + 2, (struct bp_chain){large, 1, 1000 * page}, &counters);
     push(0, PAGES(3));
@@ -224,7 +208,66 @@ Test(shard, a_purge_that_fails_counts_nothing_and_ends)
     check_size(bp_shards_purge(&shards, SIZE_MAX, &counters), 0);
     check_size(budget.footprint_bytes, 7 * page);
     check_size(budget.cached_bytes, 0);
-    check_size(counters.values[BP_COUNT_dropped_bytes], 0);
+}
+
+static size_t cold_pages(void)
+{
+    return bp_shards_cold_bytes(&shards) / page;
+}
+
+Test(shard, a_sweep_makes_cold_what_was_not_needed_since_the_last)
+{
+    push(0, PAGES(1, 2, 3));
+    bp_shards_sweep(&shards);
+    check_size(cold_pages(), 0);
+    /* At one time two were out, so one was not needed: the oldest. */
+    struct bp_chain chain = pop(0, 0, 2);
+    check_size(chain.bytes, 3 * page);
+    check(bp_budget_charge_cached(&budget, chain.bytes));
+    bp_shard_push(&shards, 0, CLASS, chain, &counters);
+    push(0, PAGES(4));
+    bp_shards_sweep(&shards);
+    check_size(cold_pages(), 3);
+    bp_shards_sweep(&shards);
+    check_size(cold_pages(), 1 + 2 + 3 + 4);
+    check_size(bp_shards_cached_bytes(&shards), 10 * page);
+}
+
+Test(shard, cold_buffers_serve_when_no_hot_one_is_enough)
+{
+    push_cold(0, PAGES(4, 6));
+    push(0, PAGES(3));
+    check_size(pop(0, 2, 9).bytes, 3 * page);
+    push(0, PAGES(3));
+    check_size(pop(0, 5, 9).bytes, 6 * page);
+    check_size(cold_pages(), 4);
+    check_size(pop(0, 9, 9).bytes, 4 * page);
+    check_size(pop(0, 9, 9).bytes, 3 * page);
+    check_size(budget.cached_bytes, 0);
+    check_size(cold_pages(), 0);
+}
+
+Test(shard, cold_memory_is_purged_first)
+{
+    push(0, PAGES(3));
+    push_cold(1, PAGES(4, 6));
+    check_size(bp_shards_purge_cold(&shards, 5 * page, &counters), 10 * page);
+    check_size(bp_shards_purge_cold(&shards, SIZE_MAX, &counters), 0);
+    push_cold(1, PAGES(4));
+    check_size(bp_shards_purge(&shards, 4 * page, &counters), 4 * page);
+    check_size(bp_shards_cached_bytes(&shards), 3 * page);
+    check_size(cold_pages(), 0);
+    check_size(budget.footprint_bytes, 3 * page);
+}
+
+Test(shard, cold_buffers_count_against_its_number)
+{
+    cr_assert_eq(bp_shards_init(&shards, SHARD_COUNT, 2, &arena, &budget, &meta), 0);
+    push_cold(0, PAGES(1, 2, 3));
+    push(0, PAGES(4));
+    check_size(bp_shards_cached_bytes(&shards), 3 * page);
+    check_size(budget.cached_bytes, 3 * page);
+    check_size(counters.values[BP_COUNT_drops], 2);
 }
 
 Test(shard, without_memory_there_are_no_shards)
@@ -272,7 +315,7 @@ static void *push_and_pop(void *own_counters)
         struct bp_chain chain = bp_shard_pop(&shards, round & 1, CLASS, page, 1 + round % 3, SIZE_MAX, own_counters);
         for (struct bp_slot *slot = chain.head; slot; slot = slot->next)
             *slot->home = (char)round;
-        if (chain.head)
+        if (chain.head && bp_budget_charge_cached(&budget, chain.bytes))
             bp_shard_push(&shards, ~round & 1, CLASS, chain, own_counters);
     }
     return NULL;

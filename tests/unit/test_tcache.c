@@ -2,12 +2,13 @@
 #include "tcache.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include "fake_os.h"
 #include "support.h"
 
-enum { CLASS = 20 - BP_STRIDE_SHIFT_MIN, SHARD_COUNT = 2, ID = 3, BUFFERS_MAX = 4, BYTES_MAX_PAGES = 100 };
+enum { CLASS = 20 - BP_STRIDE_SHIFT_MIN, SHARD_COUNT = 2, ID = 3, BUFFERS_MAX = 4, BYTES_MAX_PAGES = 5000 };
 
 static struct bp_meta meta;
 static struct bp_budget budget;
@@ -49,9 +50,30 @@ static struct bp_slot *take_slot(size_t class_index, size_t pages)
     return slot;
 }
 
+/* As if this thread had taken it. */
+static void give(struct bp_tcache *cache, struct bp_slot *slot)
+{
+    bp_owner_add(&cache->misses[slot->class_index].fresh, 1u);
+    bp_tcache_give(cache, slot);
+}
+
 static void give_fresh(struct bp_tcache *cache, size_t pages)
 {
-    bp_tcache_give(cache, take_slot(CLASS, pages));
+    give(cache, take_slot(CLASS, pages));
+}
+
+/* The largest buffer of the class. */
+static size_t full_pages(void)
+{
+    return bp_class_stride_bytes(CLASS) / page;
+}
+
+static size_t bin_count(const struct bp_tcache *cache, size_t class_index)
+{
+    size_t count = 0;
+    for (const struct bp_slot *slot = cache->bins[class_index].head; slot; slot = slot->next)
+        count++;
+    return count;
 }
 
 static size_t shard_count(unsigned shard)
@@ -63,37 +85,37 @@ static size_t shard_count(unsigned shard)
 static void check_charges(const struct bp_tcache *cache)
 {
     check_size(budget.cached_bytes, bp_shards_cached_bytes(&shards) + cache->allowance_bytes);
-    check(cache->cached_bytes <= cache->allowance_bytes);
+    check(bp_tcache_cached_bytes(cache) <= cache->allowance_bytes);
 }
 
 Test(tcache, a_thread_has_none_until_it_enters)
 {
-    cr_assert_eq(bp_tls[ID], &bp_tcache_none);
-    cr_assert_null(bp_tcache_pop(bp_tls[ID], CLASS, 1));
+    cr_assert_eq(bp_thread.caches[ID], &bp_tcache_none);
+    cr_assert_null(bp_tcache_pop(bp_thread.caches[ID], CLASS, 1));
     struct bp_slot *slot = take_slot(CLASS, 1);
     slot->live = slot->home;
-    cr_assert_not(bp_tcache_push(bp_tls[ID], CLASS, slot, slot->home), "full and empty at once");
+    cr_assert_not(bp_tcache_push(bp_thread.caches[ID], CLASS, slot, slot->home), "full and empty at once");
     cr_assert_eq(slot->live, slot->home, "untouched");
 
     struct bp_tcache *cache = bp_tcache_enter(&caches);
-    cr_assert_eq(cache, bp_tls[ID]);
+    cr_assert_eq(cache, bp_thread.caches[ID]);
     cr_assert_eq(bp_tcache_enter(&caches), cache);
     check_size(caches.thread_count, 1);
     bp_tcache_leave(cache);
-    cr_assert_eq(bp_tls[0], &bp_tcache_none, "of this pool only");
+    cr_assert_eq(bp_thread.caches[0], &bp_tcache_none, "of this pool only");
 }
 
 Test(tcache, a_buffer_given_is_the_next_hit)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     struct bp_slot *slot = take_slot(CLASS, 40);
-    bp_tcache_give(cache, slot);
-    check_size(cache->cached_bytes, 40 * page);
+    give(cache, slot);
+    check_size(bp_tcache_cached_bytes(cache), 40 * page);
     size_t size = 39 * page;
     cr_assert_eq(bp_tcache_pop(cache, CLASS, size), slot->home);
     cr_assert_eq(slot->live, slot->home);
     check_size(slot->size_bytes, size);
-    check_size(cache->cached_bytes, 0);
+    check_size(bp_tcache_cached_bytes(cache), 0);
     check_size(cache->bins[CLASS].hits, 1);
     check_size(cache->bins[CLASS].hit_bytes, size);
     cr_assert_null(bp_tcache_pop(cache, CLASS, size));
@@ -105,7 +127,7 @@ Test(tcache, a_hit_needs_enough_memory_and_not_twice_too_much)
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     struct bp_slot *slot = take_slot(CLASS, 40);
     size_t room = slot->room_bytes;
-    bp_tcache_give(cache, slot);
+    give(cache, slot);
     cr_assert_null(bp_tcache_pop(cache, CLASS, room + 1));
     cr_assert_null(bp_tcache_pop(cache, CLASS, (room - 1) / 2));
     cr_assert_eq(bp_tcache_pop(cache, CLASS, room), slot->home);
@@ -119,30 +141,30 @@ Test(tcache, hits_are_newest_first)
     struct bp_slot *slots[3];
     for (int i = 0; i < 3; i++) {
         slots[i] = take_slot(CLASS, 10);
-        bp_tcache_give(cache, slots[i]);
+        give(cache, slots[i]);
     }
     for (int i = 3; i-- > 0;)
         cr_assert_eq(bp_tcache_pop(cache, CLASS, 8 * page), slots[i]->home);
 }
 
-Test(tcache, push_is_bounded_by_number_and_allowance)
+Test(tcache, push_is_bounded_by_the_allowance_of_the_class)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     struct bp_slot *slot = take_slot(CLASS, 10);
     slot->live = slot->home;
     cr_assert_not(bp_tcache_push(cache, CLASS, slot, slot->home), "nothing is allowed yet");
-    for (int i = 0; i < BUFFERS_MAX; i++)
-        give_fresh(cache, 12);
+    give_fresh(cache, 12);
     void *block = bp_tcache_pop(cache, CLASS, 11 * page);
     cr_assert_not_null(block);
     cr_assert(bp_tcache_push(cache, CLASS, slot, slot->home), "within what was allowed");
     cr_assert_null(slot->live);
-    struct bp_slot *other = take_slot(CLASS, 1);
-    cr_assert_not(bp_tcache_push(cache, CLASS, other, other->home), "the bin is full");
-    other = take_slot(CLASS + 1, 3);
-    cr_assert_not(bp_tcache_push(cache, CLASS + 1, other, other->home), "the allowance is used up");
-    other = take_slot(CLASS + 1, 2);
-    cr_assert(bp_tcache_push(cache, CLASS + 1, other, other->home));
+    struct bp_slot *other = take_slot(CLASS, 3);
+    cr_assert_not(bp_tcache_push(cache, CLASS, other, other->home), "the allowance is used up");
+    cr_assert_eq(cache->bins[CLASS].head, slot, "and nothing changed");
+    other = take_slot(CLASS, 2);
+    cr_assert(bp_tcache_push(cache, CLASS, other, other->home));
+    other = take_slot(CLASS + 1, 1);
+    cr_assert_not(bp_tcache_push(cache, CLASS + 1, other, other->home), "of this class only");
     check_charges(cache);
 }
 
@@ -154,7 +176,7 @@ Test(tcache, a_block_that_was_pushed_elsewhere_still_holds_the_next_request)
     do
         slot = take_slot(CLASS, 10);
     while (slot->home == bp_slot_base(&arena, slot));
-    bp_tcache_give(cache, slot);
+    give(cache, slot);
     cr_assert_not_null(bp_tcache_pop(cache, CLASS, 8 * page));
     char *base = bp_slot_base(&arena, slot);
     slot->live = base;
@@ -168,27 +190,46 @@ Test(tcache, overflow_goes_to_the_home_shard_in_halves)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     for (int i = 0; i < BUFFERS_MAX; i++)
-        give_fresh(cache, 2);
+        give_fresh(cache, full_pages());
     check_size(shard_count(cache->shard), 0);
     struct bp_slot *newest = cache->bins[CLASS].head;
-    give_fresh(cache, 2);
+    give_fresh(cache, full_pages());
     check_size(shard_count(cache->shard), BUFFERS_MAX / 2);
-    check_size(cache->bins[CLASS].count, BUFFERS_MAX / 2 + 1);
+    check_size(bin_count(cache, CLASS), BUFFERS_MAX / 2 + 1);
     cr_assert_eq(cache->bins[CLASS].head->next, newest, "the oldest leave");
     check_size(cache->counters.values[BP_COUNT_flushes], 1);
     check_size(shard_count(cache->shard ^ 1), 0);
     check_charges(cache);
 }
 
-Test(tcache, one_buffer_of_each_class_may_pass_the_bytes_of_a_thread)
+/* Its buffers must be found by the threads that take them. */
+Test(tcache, a_thread_that_only_frees_keeps_nothing)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
-    give_fresh(cache, BYTES_MAX_PAGES + 50);
-    check_size(cache->bins[CLASS].count, 1);
-    bp_tcache_give(cache, take_slot(CLASS + 1, BYTES_MAX_PAGES + 50));
-    check_size(cache->bins[CLASS + 1].count, 1);
+    bp_tcache_give(cache, take_slot(CLASS, 5));
+    check_size(shard_count(cache->shard), 1);
+    check_size(cache->allowance_bytes, 0);
+    /* It took two, so it keeps two; what it frees beyond them empties the bin. */
+    give_fresh(cache, 5);
+    give_fresh(cache, 5);
+    check_size(bin_count(cache, CLASS), 2);
+    bp_tcache_give(cache, take_slot(CLASS, 5));
+    check_size(bin_count(cache, CLASS), 0);
+    check_size(shard_count(cache->shard), 4);
+    check_size(cache->allowance_bytes, 0);
+    check_charges(cache);
+}
+
+Test(tcache, one_buffer_of_each_class_may_pass_the_bytes_of_a_thread)
+{
+    caches.bytes_max = 100 * page;
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 150);
+    check_size(bin_count(cache, CLASS), 1);
+    give(cache, take_slot(CLASS + 1, 150));
+    check_size(bin_count(cache, CLASS + 1), 1);
     give_fresh(cache, 1);
-    check_size(cache->bins[CLASS].count, 1);
+    check_size(bin_count(cache, CLASS), 1);
     check_size(shard_count(cache->shard), 1);
     check_charges(cache);
 }
@@ -198,7 +239,7 @@ Test(tcache, without_budget_nothing_is_kept)
     budget.cached_limit_bytes = 5 * page;
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     give_fresh(cache, 4);
-    check_size(cache->bins[CLASS].count, 1);
+    check_size(bin_count(cache, CLASS), 1);
     give_fresh(cache, 8);
     cr_assert_leq(budget.cached_bytes, 5 * page);
     cr_assert_geq(cache->counters.values[BP_COUNT_drops], 1);
@@ -214,7 +255,7 @@ Test(tcache, take_gives_the_best_fit)
     give_fresh(cache, 5);
     struct bp_slot *slot = bp_tcache_take(cache, CLASS, 4 * page);
     check_size(slot->dirty_bytes, 5 * page);
-    check_size(cache->bins[CLASS].count, 2);
+    check_size(bin_count(cache, CLASS), 2);
     check_size(bp_tcache_take(cache, CLASS, 20 * page)->dirty_bytes, 9 * page);
     check_size(bp_tcache_take(cache, CLASS, 20 * page)->dirty_bytes, 3 * page);
     cr_assert_null(bp_tcache_take(cache, CLASS, page));
@@ -226,8 +267,10 @@ Test(tcache, take_gives_the_best_fit)
 static void fill_shard(unsigned shard, size_t count)
 {
     static struct bp_counters counters;
-    while (count-- > 0)
+    while (count-- > 0) {
+        check(bp_budget_charge_cached(&budget, 2 * page));
         bp_shard_push(&shards, shard, CLASS, (struct bp_chain){take_slot(CLASS, 2), 1, 2 * page}, &counters);
+    }
 }
 
 Test(tcache, refill_brings_one_buffer_and_half_a_bin)
@@ -238,7 +281,7 @@ Test(tcache, refill_brings_one_buffer_and_half_a_bin)
     struct bp_slot *slot = bp_tcache_refill(cache, CLASS, 2 * page, &stolen);
     cr_assert_not_null(slot);
     cr_assert_not(stolen);
-    check_size(cache->bins[CLASS].count, BUFFERS_MAX / 2);
+    check_size(bin_count(cache, CLASS), BUFFERS_MAX / 2);
     check_size(shard_count(cache->shard), 10 - 1 - BUFFERS_MAX / 2);
     check_size(cache->counters.values[BP_COUNT_refills], 1);
     check_charges(cache);
@@ -264,7 +307,7 @@ Test(tcache, refill_puts_back_what_it_may_not_keep)
     bool stolen;
     cr_assert_not_null(bp_tcache_refill(cache, CLASS, 2 * page, &stolen));
     check_charges(cache);
-    check_size(cache->bins[CLASS].count + shard_count(cache->shard), 4);
+    check_size(bin_count(cache, CLASS) + shard_count(cache->shard), 4);
 }
 
 Test(tcache, flush_gives_everything_to_the_home_shard)
@@ -272,9 +315,9 @@ Test(tcache, flush_gives_everything_to_the_home_shard)
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     give_fresh(cache, 3);
     give_fresh(cache, 4);
-    bp_tcache_give(cache, take_slot(CLASS + 2, 5));
+    give(cache, take_slot(CLASS + 2, 5));
     bp_tcache_flush(cache);
-    check_size(cache->cached_bytes, 0);
+    check_size(bp_tcache_cached_bytes(cache), 0);
     check_size(cache->allowance_bytes, 0);
     check_size(bp_shards_cached_bytes(&shards), 12 * page);
     check_size(budget.cached_bytes, 12 * page);
@@ -286,7 +329,7 @@ Test(tcache, flush_drops_nothing_at_the_limit)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     give_fresh(cache, 3);
-    bp_tcache_give(cache, take_slot(CLASS + 2, 5));
+    give(cache, take_slot(CLASS + 2, 5));
     budget.cached_limit_bytes = budget.cached_bytes;
     bp_tcache_flush(cache);
     check_size(bp_shards_cached_bytes(&shards), 8 * page);
@@ -300,15 +343,15 @@ Test(tcache_0, without_room_everything_goes_to_the_shard)
     slot->live = slot->home;
     cr_assert_not(bp_tcache_push(cache, CLASS, slot, slot->home));
     slot->live = NULL;
-    bp_tcache_give(cache, slot);
-    check_size(cache->bins[CLASS].count, 0);
+    give(cache, slot);
+    check_size(bin_count(cache, CLASS), 0);
     check_size(cache->allowance_bytes, 0);
     check_size(shard_count(cache->shard), 1);
     bool stolen;
     cr_assert_eq(bp_tcache_refill(cache, CLASS, 2 * page, &stolen), slot);
     fill_shard(cache->shard, 3);
     cr_assert_not_null(bp_tcache_refill(cache, CLASS, 2 * page, &stolen));
-    check_size(cache->bins[CLASS].count, 0);
+    check_size(bin_count(cache, CLASS), 0);
     check_size(shard_count(cache->shard), 2);
 }
 
@@ -389,7 +432,7 @@ static void call_late(void *argument)
         (void)pthread_setspecific(late_key, argument);
         return;
     }
-    late_was_gone = bp_tls[ID] == &bp_tcache_gone;
+    late_was_gone = bp_thread.caches[ID] == &bp_tcache_gone;
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     late_was_orphan = cache == &caches.orphan;
     give_fresh(cache, 3);
@@ -434,7 +477,7 @@ Test(tcache, the_end_of_a_pool_is_seen_by_threads_that_live_on)
 {
     give_fresh(bp_tcache_enter(&caches), 3);
     bp_tcaches_fini(&caches);
-    cr_assert_eq(bp_tls[ID], &bp_tcache_none);
+    cr_assert_eq(bp_thread.caches[ID], &bp_tcache_none);
 }
 
 /* Threads of the parent that a child does not have. */
@@ -471,14 +514,17 @@ static void look_in_child(void *unused)
     bp_lock_reinit(&caches.orphan_lock);
     bp_lock_reinit(&caches.lock);
     bp_tcaches_after_fork(&caches);
-    check_size(caches.thread_count, 1);
+    check_size(caches.thread_count, 0);
+    check_size(caches.thread_total, 0);
+    check(bp_thread.caches[ID] == &bp_tcache_none);
+    check_size(bp_shards_cached_bytes(&shards), (7 + 3 + half_pushed_pages) * page);
+    check_size(budget.cached_bytes, bp_shards_cached_bytes(&shards));
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    check_size(cache->counters.values[BP_COUNT_refills], 0);
+    bp_tcache_leave(cache);
     check_size(caches.thread_total, 1);
-    check_size(bp_tls[ID]->cached_bytes, 7 * page);
-    check_size(bp_tls[ID]->counters.values[BP_COUNT_refills], 0);
-    check_size(bp_shards_cached_bytes(&shards), (3 + half_pushed_pages) * page);
-    check_charges(bp_tls[ID]);
     run_thread(fill_and_end, NULL);
-    check_size(bp_shards_cached_bytes(&shards), (6 + half_pushed_pages) * page);
+    check_size(bp_shards_cached_bytes(&shards), (7 + 6 + half_pushed_pages) * page);
 }
 
 static void check_child_recovers(void)
@@ -486,6 +532,7 @@ static void check_child_recovers(void)
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     give_fresh(cache, 7);
     bp_count(&cache->counters, BP_COUNT_refills, 9);
+    bp_tcache_leave(cache);
     (void)pthread_barrier_init(&barrier, NULL, 2);
     pthread_t thread;
     cr_assert_eq(pthread_create(&thread, NULL, fill_and_wait, NULL), 0);
@@ -512,4 +559,162 @@ Test(tcache, a_child_recovers_a_buffer_that_was_just_being_freed)
 {
     half_pushed_pages = 5;
     check_child_recovers();
+}
+
+/* In an operation that was interrupted by the handler that forked: it goes on with the cache it has. */
+static void look_in_interrupted_child(void *unused)
+{
+    (void)unused;
+    bp_shards_reinit_locks(&shards);
+    bp_lock_reinit(&caches.orphan_lock);
+    bp_lock_reinit(&caches.lock);
+    bp_tcaches_after_fork(&caches);
+    struct bp_tcache *cache = bp_thread.caches[ID];
+    check(cache != &bp_tcache_none);
+    check_size(bp_tcache_cached_bytes(cache), 7 * page);
+    check_size(caches.thread_total, 1);
+    check_charges(cache);
+}
+
+Test(tcache, a_child_of_an_interrupted_operation_keeps_its_cache)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 7);
+    (void)bp_lock_acquire(&caches.lock);
+    (void)bp_lock_acquire(&caches.orphan_lock);
+    bp_shards_lock_all(&shards);
+    check_says(look_in_interrupted_child, NULL, "");
+}
+
+/* --- draining ---------------------------------------------------------------------------------------------------- */
+
+static struct bp_counters drain_counters;
+
+static size_t drain(bool idle_only)
+{
+    return bp_tcaches_drain(&caches, idle_only, &drain_counters);
+}
+
+static struct bp_tcache *fill_and_leave(void)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 3);
+    give_fresh(cache, 4);
+    bp_tcache_leave(cache);
+    return cache;
+}
+
+Test(tcache, a_cache_that_was_not_used_between_two_looks_is_drained)
+{
+    struct bp_tcache *cache = fill_and_leave();
+    check_size(drain(true), 0);
+    cr_assert_eq(bp_thread.caches[ID], cache, "it was used since");
+    check_size(drain(true), 1);
+    cr_assert_eq(bp_thread.caches[ID], &bp_tcache_none);
+    check_size(drain_counters.values[BP_COUNT_drained_caches], 1);
+    check_size(bp_shards_cold_bytes(&shards), 7 * page);
+    check_size(budget.cached_bytes, 7 * page);
+    check_size(bp_tcaches_cached_bytes(&caches), 0);
+    check_size(caches.thread_count, 0);
+    check_size(drain(true), 0);
+    (void)fill_and_leave();
+    check_size(caches.thread_total, 1);
+}
+
+Test(tcache, a_cache_that_is_used_is_left_alone)
+{
+    struct bp_tcache *cache = fill_and_leave();
+    for (int i = 0; i < 3; i++) {
+        check_size(drain(true), 0);
+        cr_assert_not_null(bp_tcache_pop(cache, CLASS, 2 * page));
+        give_fresh(cache, 3);
+    }
+    cr_assert_eq(bp_thread.caches[ID], cache);
+}
+
+Test(tcache, draining_all_asks_for_no_idleness)
+{
+    (void)fill_and_leave();
+    check_size(drain(false), 1);
+    check_size(bp_shards_cold_bytes(&shards), 7 * page);
+}
+
+Test(tcache, an_operation_under_way_keeps_its_cache)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 3);
+    check_size(drain(false), 0);
+    cr_assert_eq(bp_thread.caches[ID], cache);
+    check_size(bp_tcache_cached_bytes(cache), 3 * page);
+    bp_tcache_leave(cache);
+    check_size(drain(false), 1);
+}
+
+Test(tcache, without_the_barrier_nothing_is_drained)
+{
+    struct bp_tcache *cache = fill_and_leave();
+    fake_os.fence.fail = FAIL_ALWAYS;
+    check_size(drain(false), 0);
+    cr_assert_eq(bp_thread.caches[ID], cache);
+    fake_os_install();
+    fake_os.fence.fail = 1;
+    cr_assert_eq(bp_tcaches_init(&caches, ID, BUFFERS_MAX, page, &shards, &meta), 0);
+    cr_assert_not(caches.can_fence, "and it is not asked again");
+}
+
+static _Atomic(bool) stop_workers;
+
+/* Takes and gives, and checks that each buffer is its own while it has it. */
+static void *work(void *unused)
+{
+    for (size_t round = 0; !bp_load_relaxed(&stop_workers); round++) {
+        char *block = bp_tcache_pop(bp_thread_begin(ID), CLASS, 2 * page);
+        bp_thread_end();
+        if (!block) {
+            struct bp_tcache *cache = bp_tcache_enter(&caches);
+            bool stolen;
+            struct bp_slot *slot = bp_tcache_take(cache, CLASS, 3 * page);
+            if (!slot)
+                slot = bp_tcache_refill(cache, CLASS, 3 * page, &stolen);
+            if (!slot)
+                slot = take_slot(CLASS, 3);
+            bp_owner_add(&cache->misses[CLASS].fresh, 1u);
+            block = slot->live = slot->home;
+            bp_tcache_leave(cache);
+        }
+        struct bp_owner *owner = bp_owner_at(&arena, bp_arena_offset(&arena, block));
+        struct bp_slot *slot = bp_slot_of(bp_owner_records(owner), owner, block);
+        memcpy(block, &round, sizeof round);
+        check(slot->live == block);
+        if (round % 64 == 0)
+            (void)sched_yield();
+        check(memcmp(block, &round, sizeof round) == 0);
+        bool kept = bp_tcache_push(bp_thread_begin(ID), CLASS, slot, block);
+        bp_thread_end();
+        if (!kept) {
+            struct bp_tcache *cache = bp_tcache_enter(&caches);
+            slot->live = NULL;
+            bp_tcache_give(cache, slot);
+            bp_tcache_leave(cache);
+        }
+    }
+    return unused;
+}
+
+enum { DRAIN_WORKERS = 4, DRAINS = 2000 };
+
+Test(tcache, draining_and_working_threads_share_no_buffer)
+{
+    pthread_t threads[DRAIN_WORKERS];
+    for (int i = 0; i < DRAIN_WORKERS; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, work, NULL), 0);
+    while (drain_counters.values[BP_COUNT_drained_caches] < DRAINS)
+        (void)drain(false);
+    bp_store_relaxed(&stop_workers, true);
+    for (int i = 0; i < DRAIN_WORKERS; i++)
+        (void)pthread_join(threads[i], NULL);
+    check_size(caches.thread_count, 0);
+    check_size(caches.thread_total, DRAIN_WORKERS);
+    check_size(budget.cached_bytes, bp_shards_cached_bytes(&shards));
+    check_size(budget.cached_bytes, budget.footprint_bytes);
 }

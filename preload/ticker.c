@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+#include "ticker.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+#include "os.h"
+#include "out.h"
+#include "process.h"
+#include "real.h"
+
+enum {
+    /* Small requests between two looks at the clock. */
+    CALLS_PER_LOOK = 256,
+    STACK_BYTES = 64 * 1024,
+};
+
+_Atomic(bool) bp_ticker_armed;
+static BP_THREAD_LOCAL unsigned calls_left;
+static void *(*underlying_malloc)(size_t size); /* set before it is first used */
+
+static bool is_anything_cached(void)
+{
+    return bp_load_relaxed(&bp_process_pool.budget.cached_bytes) > 0;
+}
+
+/* A word that other threads read as they call through it: either value will do. */
+static void set_malloc(void *(*function)(size_t size))
+{
+    __atomic_store_n(&bp_real.malloc, function, __ATOMIC_RELAXED);
+}
+
+static void disarm(void)
+{
+    set_malloc(underlying_malloc);
+    bp_store_relaxed(&bp_ticker_armed, false);
+    if (is_anything_cached()) /* since we looked */
+        bp_ticker_arm();
+}
+
+BP_COLD static void look_at_clock(void)
+{
+    calls_left = CALLS_PER_LOOK;
+    bp_pool_tick(&bp_process_pool);
+    if (!is_anything_cached())
+        disarm();
+}
+
+static void *ticking_malloc(size_t size)
+{
+    if (BP_UNLIKELY(calls_left-- == 0))
+        look_at_clock();
+    return underlying_malloc(size);
+}
+
+/* --- the thread, if wanted ---------------------------------------------------------------------------------------- */
+
+static _Atomic(bool) has_thread;
+
+static void *run(void *unused)
+{
+    (void)pthread_setname_np(pthread_self(), "bufpool");
+    struct bp_decay *decay = &bp_process_pool.decay;
+    while (is_anything_cached()) {
+        uint64_t now_ns = bp_os.now_ns();
+        uint64_t due_ns = bp_load_relaxed(&decay->due_ns);
+        uint64_t wait_ns = due_ns > now_ns ? due_ns - now_ns : 1000 * 1000;
+        struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000), .tv_nsec = (long)(wait_ns % 1000000000)};
+        (void)nanosleep(&wait, NULL);
+        bp_pool_tick(&bp_process_pool);
+    }
+    /* Nothing to do until something is cached again: a thread is made quickly enough. */
+    bp_store_relaxed(&has_thread, false);
+    return unused;
+}
+
+/* Signals are the program's: all are blocked in this thread. */
+static void start_thread(void)
+{
+    bool expected = false;
+    if (!atomic_compare_exchange_strong(&has_thread, &expected, true))
+        return;
+    sigset_t all;
+    sigset_t before;
+    pthread_t thread;
+    pthread_attr_t attributes;
+    (void)sigfillset(&all);
+    (void)pthread_attr_init(&attributes);
+    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    (void)pthread_attr_setstacksize(&attributes, bp_max(STACK_BYTES, (size_t)PTHREAD_STACK_MIN));
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&thread, &attributes, run, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_attr_destroy(&attributes);
+    if (error != 0 && bp_process_options.verbose)
+        bp_say("BUFPOOL_BACKGROUND=1: no thread could be made (errno %d); memory is given back as the program runs",
+               error);
+    /* After a failure it stays set: not tried again at every free. */
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+void bp_ticker_start(void)
+{
+    if (bp_process_options.decay_ms == 0 || !is_anything_cached() || !bp_real_is_found())
+        return;
+    bool expected = false;
+    if (!atomic_compare_exchange_strong(&bp_ticker_armed, &expected, true))
+        return;
+    int saved_errno = errno;
+    if (!underlying_malloc)
+        __atomic_store_n(&underlying_malloc, bp_real.malloc, __ATOMIC_RELAXED);
+    set_malloc(ticking_malloc);
+    if (bp_process_options.background)
+        start_thread();
+    errno = saved_errno;
+}
+
+void bp_ticker_after_fork(void)
+{
+    bp_store_relaxed(&has_thread, false);
+    if (bp_load_relaxed(&bp_ticker_armed))
+        disarm();
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_TICKER_H
+#define BP_TICKER_H
+/*
+ * Ticker: lets time pass for a pool that the program does not use at the moment.
+ *
+ * Why:   slow operations of the pool tick by themselves. A program that made a burst of large requests and then goes on
+ *        with small ones would leave all that memory cached; so would one that sleeps.
+ * How:   while something is cached, the table of the underlying allocator holds a malloc that counts down and looks at
+ *        the clock now and then; when nothing is, the table holds the allocator's own again, and a small request costs
+ *        what it always did. With BUFPOOL_BACKGROUND=1 a thread does the same for programs that sleep.
+ * Layer: P2. May use process, real and all of src/.
+ * Fork:  bp_ticker_after_fork() in the child; the thread starts again when there is something to do.
+ */
+#include "atomic.h"
+
+extern BP_HIDDEN _Atomic(bool) bp_ticker_armed;
+
+BP_COLD void bp_ticker_start(void);
+void bp_ticker_after_fork(void);
+
+/* After an operation that may have left something cached. */
+BP_ALWAYS_INLINE void bp_ticker_arm(void)
+{
+    if (!bp_load_relaxed(&bp_ticker_armed))
+        bp_ticker_start();
+}
+
+#endif

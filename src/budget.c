@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#include "budget.h"
+
+#include "os.h"
+
+static void set_limits(struct bp_budget *budget)
+{
+    size_t footprint_bytes = bp_options_share_bytes(budget->footprint_share, budget->memory_bytes);
+    bp_store_relaxed(&budget->footprint_limit_bytes, footprint_bytes == 0 ? SIZE_MAX : footprint_bytes);
+    bp_store_relaxed(&budget->cached_limit_bytes, bp_options_share_bytes(budget->cached_share, budget->memory_bytes));
+}
+
+void bp_budget_init(struct bp_budget *budget, const struct bp_options *options)
+{
+    *budget = (struct bp_budget){
+        .cached_share = options->cache_bytes,
+        .footprint_share = options->max_bytes,
+        .memory_bytes = bp_os_memory_bytes(),
+    };
+    set_limits(budget);
+}
+
+size_t bp_budget_follow_memory(struct bp_budget *budget)
+{
+    bool is_part = ((budget->cached_share | budget->footprint_share) & BP_PERCENT_FLAG) != 0;
+    size_t memory_bytes = is_part && !bp_os_is_quiet() ? bp_os_memory_bytes() : budget->memory_bytes;
+    if (memory_bytes != budget->memory_bytes) {
+        budget->memory_bytes = memory_bytes;
+        set_limits(budget);
+    }
+    size_t cached_bytes = bp_load_relaxed(&budget->cached_bytes);
+    return cached_bytes - bp_min(cached_bytes, bp_load_relaxed(&budget->cached_limit_bytes));
+}

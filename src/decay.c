@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#include "decay.h"
+
+enum {
+    /* The least that is purged at once: about 1 ms of work. */
+    SLICE_MIN_BYTES = 16 * 1024 * 1024,
+    /* Between two slices; the clock may be coarser. */
+    SLICE_PAUSE_NS = 1000 * 1000,
+};
+
+void bp_decay_init(struct bp_decay *decay, size_t decay_ms)
+{
+    *decay = (struct bp_decay){.interval_ns = (uint64_t)decay_ms * 1000 * 1000 / 2};
+}
+
+void bp_decay_after_fork(struct bp_decay *decay)
+{
+    bp_store_relaxed(&decay->ticking, false);
+    for (unsigned i = 0; i < BP_COUNTER_COUNT; i++)
+        bp_store_relaxed(&decay->counters.values[i], 0);
+}
+
+static void sweep(struct bp_decay *decay, struct bp_tcaches *caches)
+{
+    (void)bp_tcaches_drain(caches, true, &decay->counters);
+    bp_shards_sweep(caches->shards);
+    size_t excess_bytes = bp_budget_follow_memory(caches->shards->budget);
+    if (excess_bytes > 0)
+        bp_count(&decay->counters, BP_COUNT_evicted_bytes,
+                 bp_shards_purge(caches->shards, excess_bytes, &decay->counters));
+    decay->backlog_bytes = bp_shards_cold_bytes(caches->shards);
+    bp_count(&decay->counters, BP_COUNT_sweeps, 1);
+}
+
+/* What must be purged now for the backlog to be gone half an interval after the sweep, however rare the ticks are. */
+static size_t slice_bytes(const struct bp_decay *decay, size_t cold_bytes, uint64_t now_ns)
+{
+    uint64_t window_ms = decay->interval_ns / 2 / 1000000 + 1;
+    uint64_t past_ms = bp_min((now_ns - decay->swept_ns) / 1000000, window_ms);
+    size_t left_bytes = decay->backlog_bytes / window_ms * (window_ms - past_ms);
+    return bp_max(cold_bytes - bp_min(cold_bytes, left_bytes), SLICE_MIN_BYTES);
+}
+
+void bp_decay_tick(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns)
+{
+    /* acquire and release: the fields of the thread that ticks pass from one to the next */
+    if (atomic_exchange_explicit(&decay->ticking, true, memory_order_acquire))
+        return;
+    if (bp_decay_is_due(decay, now_ns)) {
+        uint64_t sweep_due_ns = decay->swept_ns + decay->interval_ns;
+        if (now_ns >= sweep_due_ns || decay->swept_ns == 0) {
+            sweep(decay, caches);
+            decay->swept_ns = now_ns;
+            sweep_due_ns = now_ns + decay->interval_ns;
+        }
+        size_t cold_bytes = bp_shards_cold_bytes(caches->shards);
+        size_t purged = 0;
+        if (cold_bytes > 0)
+            purged = bp_shards_purge_cold(caches->shards, slice_bytes(decay, cold_bytes, now_ns), &decay->counters);
+        bp_count(&decay->counters, BP_COUNT_decayed_bytes, purged);
+        bool more = purged > 0 && bp_shards_cold_bytes(caches->shards) > 0;
+        bp_store_relaxed(&decay->due_ns, more ? now_ns + SLICE_PAUSE_NS : sweep_due_ns);
+    }
+    bp_store_release(&decay->ticking, false);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_DECAY_H
+#define BP_DECAY_H
+/*
+ * Decay: free memory that nobody needed for a while goes back to the kernel.
+ *
+ * Why:     a pool that is fast because it never shrinks is a leak with good manners.
+ * How:     every interval, half of the decay time, one thread sweeps: caches of idle threads are drained, and what a
+ *          shard did not need since the last sweep becomes cold. Cold memory is then purged in slices over half an
+ *          interval, so that no request waits for the whole of a burst. What was freed and never asked for again is so
+ *          given back after one half to five quarters of the decay time.
+ * Layer:   6. There is no thread of ours: whoever passes by when a tick is due does the work.
+ * Locking: none held by the tick itself; `ticking` admits one thread. Its fields belong to that thread.
+ * Fork:    bp_decay_after_fork() in the child.
+ */
+#include "tcache.h"
+
+struct bp_decay {
+    uint64_t interval_ns;        /* const; 0: never */
+    _Atomic(uint64_t) due_ns;    /* by the clock of bp_os; before it a tick has nothing to do */
+    _Atomic(bool) ticking;
+    uint64_t swept_ns;           /* ticking: when the last sweep was */
+    size_t backlog_bytes;        /* ticking: what it found cold */
+    struct bp_counters counters; /* ticking writes */
+};
+
+void bp_decay_init(struct bp_decay *decay, size_t decay_ms);
+void bp_decay_after_fork(struct bp_decay *decay);
+
+/* The work itself, if it is due and no other thread is at it. */
+void bp_decay_tick(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns);
+
+BP_ALWAYS_INLINE bool bp_decay_is_due(struct bp_decay *decay, uint64_t now_ns)
+{
+    return decay->interval_ns != 0 && now_ns >= bp_load_relaxed(&decay->due_ns);
+}
+
+#endif

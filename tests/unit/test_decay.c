@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include "decay.h"
+
+#include "fake_os.h"
+#include "os.h"
+#include "support.h"
+
+enum { CLASS = 20 - BP_STRIDE_SHIFT_MIN, DECAY_MS = 2000, INTERVAL_MS = DECAY_MS / 2 };
+
+static struct bp_meta meta;
+static struct bp_budget budget;
+static struct bp_arena arena;
+static struct bp_shards shards;
+static struct bp_tcaches caches;
+static struct bp_decay decay;
+static struct bp_counters counters;
+static size_t page;
+
+static void make_all(void)
+{
+    fake_os_install();
+    bp_meta_init(&meta);
+    page = bp_os_page_bytes();
+    budget = (struct bp_budget){
+        .cached_share = SIZE_MAX / 4, .cached_limit_bytes = SIZE_MAX, .footprint_limit_bytes = SIZE_MAX};
+    cr_assert_eq(bp_arena_init(&arena, &meta, &budget), 0);
+    cr_assert_eq(bp_shards_init(&shards, 2, 100000, &arena, &budget, &meta), 0);
+    cr_assert_eq(bp_tcaches_init(&caches, 0, 8, BP_GIB, &shards, &meta), 0);
+    bp_decay_init(&decay, DECAY_MS);
+    fake_os.now_ns = 1000000;
+}
+
+TestSuite(decay, .init = make_all);
+
+static void push(size_t mib)
+{
+    for (size_t i = 0; i < mib; i++) {
+        struct bp_slot *slot = bp_arena_take(&arena, CLASS);
+        check(bp_arena_extend(&arena, slot, BP_MIB) == 0);
+        check(bp_budget_charge_cached(&budget, BP_MIB));
+        slot->next = NULL;
+        bp_shard_push(&shards, i & 1, CLASS, (struct bp_chain){slot, 1, BP_MIB}, &counters);
+    }
+}
+
+static size_t cached_mib(void)
+{
+    return bp_shards_cached_bytes(&shards) / BP_MIB;
+}
+
+/* Lets time pass, with one tick at its end. */
+static void pass_ms(uint64_t ms)
+{
+    fake_os.now_ns += ms * 1000000;
+    if (bp_decay_is_due(&decay, fake_os.now_ns))
+        bp_decay_tick(&decay, &caches, fake_os.now_ns);
+}
+
+Test(decay, what_nobody_needs_is_gone_after_five_quarters_of_its_time)
+{
+    pass_ms(0);
+    push(300);
+    pass_ms(INTERVAL_MS - 1);
+    check_size(cached_mib(), 300);
+    pass_ms(1); /* the first sweep that sees it: it may have come a moment ago */
+    check_size(cached_mib(), 300);
+    size_t before = 300;
+    for (int ms = 0; ms < DECAY_MS * 5 / 4 - INTERVAL_MS; ms += 5) {
+        pass_ms(5);
+        cr_assert_leq(cached_mib(), before);
+        before = cached_mib();
+    }
+    check_size(cached_mib(), 0);
+    check_size(decay.counters.values[BP_COUNT_decayed_bytes], 300 * BP_MIB);
+    check_size(budget.footprint_bytes, 0);
+    check_size(budget.cached_bytes, 0);
+}
+
+Test(decay, a_burst_goes_in_slices)
+{
+    push(1000);
+    pass_ms(0);
+    pass_ms(INTERVAL_MS);
+    cr_assert_geq(cached_mib(), 1000 - 16 - 1, "not all at once");
+    pass_ms(INTERVAL_MS / 4);
+    cr_assert_leq(cached_mib(), 510);
+    cr_assert_geq(cached_mib(), 450);
+    pass_ms(INTERVAL_MS / 4 + 5);
+    check_size(cached_mib(), 0);
+}
+
+Test(decay, one_late_tick_catches_up)
+{
+    push(1000);
+    pass_ms(0);
+    pass_ms(INTERVAL_MS);
+    pass_ms(INTERVAL_MS - 1);
+    check_size(cached_mib(), 0);
+}
+
+Test(decay, what_is_needed_now_and_then_stays)
+{
+    push(100);
+    pass_ms(0);
+    for (int i = 0; i < 10; i++) {
+        struct bp_chain chain = {0};
+        for (unsigned shard = 0; shard < 2; shard++) {
+            chain = bp_shard_pop(&shards, shard, CLASS, BP_MIB, 30, SIZE_MAX, &counters);
+            check_size(chain.count, 30);
+            check(bp_budget_charge_cached(&budget, chain.bytes));
+            bp_shard_push(&shards, shard, CLASS, chain, &counters);
+        }
+        pass_ms(INTERVAL_MS);
+        pass_ms(INTERVAL_MS - 1);
+    }
+    check_size(cached_mib(), 60);
+}
+
+Test(decay, nothing_happens_before_it_is_due)
+{
+    push(10);
+    pass_ms(0);
+    size_t sweeps = decay.counters.values[BP_COUNT_sweeps];
+    for (int i = 1; i < INTERVAL_MS; i++)
+        pass_ms(i == 0 ? 0 : 1);
+    check_size(decay.counters.values[BP_COUNT_sweeps], sweeps);
+    pass_ms(1);
+    check_size(decay.counters.values[BP_COUNT_sweeps], sweeps + 1);
+}
+
+Test(decay, zero_means_never)
+{
+    bp_decay_init(&decay, 0);
+    push(10);
+    cr_assert_not(bp_decay_is_due(&decay, UINT64_MAX));
+}
+
+Test(decay, a_second_thread_does_not_wait_for_the_first)
+{
+    push(10);
+    pass_ms(0);
+    decay.ticking = true;
+    pass_ms(INTERVAL_MS);
+    check_size(cached_mib(), 10);
+    bp_decay_after_fork(&decay);
+    pass_ms(0);
+    check_size(cached_mib(), 0);
+}
+
+Test(decay, an_idle_threads_cache_goes_too)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    bp_owner_add(&cache->misses[CLASS].fresh, 1u);
+    struct bp_slot *slot = bp_arena_take(&arena, CLASS);
+    check(bp_arena_extend(&arena, slot, BP_MIB) == 0);
+    bp_tcache_give(cache, slot);
+    bp_tcache_leave(cache);
+    check_size(bp_tcaches_cached_bytes(&caches), BP_MIB);
+    pass_ms(0);
+    pass_ms(INTERVAL_MS);
+    check_size(budget.footprint_bytes, 0);
+    check_size(budget.cached_bytes, 0);
+    check_size(decay.counters.values[BP_COUNT_drained_caches], 1);
+}
+
+/* Locked memory: it is not tried for ever. */
+Test(decay, a_kernel_that_keeps_the_memory_ends_the_slices)
+{
+    push(100);
+    pass_ms(0);
+    fake_os.purge.fail = FAIL_ALWAYS;
+    pass_ms(INTERVAL_MS);
+    size_t calls = fake_os.purge.calls;
+    for (int i = 0; i < 400; i++)
+        pass_ms(1);
+    check_size(fake_os.purge.calls, calls);
+}
+
+/* A container's limit that was lowered. */
+Test(decay, what_passes_a_new_limit_goes_at_the_next_sweep)
+{
+    push(100);
+    pass_ms(0);
+    budget.cached_limit_bytes = 30 * BP_MIB;
+    bp_decay_init(&decay, DECAY_MS);
+    pass_ms(INTERVAL_MS);
+    cr_assert_leq(cached_mib(), 30);
+    check_size(decay.counters.values[BP_COUNT_evicted_bytes], 70 * BP_MIB);
+}
