@@ -30,7 +30,7 @@
 #define HAS_FORK 1
 #endif
 
-enum { WORKERS = 6, OWN_BLOCKS = 12, MAILBOXES = 64, LIFE_STEPS = 600, FORK_ONE_IN = 1500 };
+enum { WORKERS = 6, OWN_BLOCKS = 12, MAILBOXES = 64, LIFE_STEPS = 600, FORK_ONE_IN = 1500, DECAY_MS = 8 };
 
 /* At the start of every block. */
 struct header {
@@ -279,6 +279,8 @@ static void *look_on(void *unused)
         CHECK(stats.footprint_bytes <= pool.budget.footprint_limit_bytes, "the footprint passed its limit");
         struct bp_text text = {.data = data, .size = sizeof data};
         bp_report_json(&text, &stats, "pool", "stress", 0);
+        bp_add_relaxed(&fake_os.now_ns, 2000000);
+        bp_pool_tick(&pool);
         if (look % 16 == 0)
             (void)bp_pool_trim(&pool);
         (void)usleep(2000);
@@ -295,11 +297,13 @@ static void make_pool(unsigned number)
     options.cache_bytes = round_now->cache_bytes;
     options.max_bytes = round_now->max_bytes;
     options.shard_count = round_now->shard_count;
+    options.decay_ms = DECAY_MS;
     fake_os.commit.one_in = 0;
     memset(&pool, 0, sizeof pool);
     pool_id = number % BP_POOLS_MAX;
     CHECK(bp_pool_init(&pool, pool_id, &options) == 0, "cannot make a pool");
     fake_os.commit.one_in = fake_os.purge.one_in = fake_os.move.one_in = round_now->failing_one_in;
+    fake_os.fence.one_in = round_now->failing_one_in;
 }
 
 /* Nobody is left: what lies in the mailboxes is all that lives. */

@@ -152,8 +152,10 @@ static void step(void)
     size_t kind = below(100);
     if (kind == 0)
         (void)bp_pool_trim(&history.pool);
-    else if (kind == 1 && bp_thread.caches[0] != &bp_tcache_none)
-        bp_tcache_flush(bp_thread.caches[0]);
+    else if (kind == 1)
+        bp_add_relaxed(&fake_os.now_ns, (uint64_t)below(2 * history.options.decay_ms) * 1000000);
+    else if (kind == 2)
+        bp_pool_tick(&history.pool);
     else if (!shadow->block)
         make_block(shadow);
     else if (kind < 35)
