@@ -46,7 +46,7 @@ static size_t *field_after(const char *text, size_t *field)
 Test(options, defaults)
 {
     check_size(options.mode, BP_MODE_POOL);
-    check_size(options.thread_cache_buffers, 8);
+    check_size(options.thread_cache_buffers, 32);
     check_size(options.max_size_bytes, 16 * BP_GIB);
     check_size(options.max_bytes, 0);
     check_size(options.underlying, BP_UNDERLYING_NEXT);
@@ -235,7 +235,7 @@ Test(options, wrong_counts)
     check_refused("BUFPOOL_SHARDS=18446744073709551617",
                   "BUFPOOL_SHARDS=18446744073709551617: not a number" COUNT_LINE);
     check_refused("BUFPOOL_THREAD_CACHE=65",
-                  "BUFPOOL_THREAD_CACHE=65: out of range; accepted: 0..64; using 8");
+                  "BUFPOOL_THREAD_CACHE=65: out of range; accepted: 0..64; using 32");
 }
 
 Test(options, wrong_words)

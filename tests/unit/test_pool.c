@@ -596,7 +596,7 @@ Test(special_pool, auto_values_are_chosen)
     bp_options_init(&options);
     make_pool();
     cr_assert(pool.shards.count >= 4 && bp_is_pow2(pool.shards.count));
-    cr_assert(pool.caches.buffers_max >= 2 && pool.caches.buffers_max <= 8);
+    cr_assert(pool.caches.buffers_max >= 2 && pool.caches.buffers_max <= BP_THREAD_CACHE_MAX);
     check_size(pool.budget.cached_limit_bytes, bp_os_memory_bytes() / 100 * 25);
     check_size(pool.budget.footprint_limit_bytes, SIZE_MAX);
     check_size(pool.min_size_bytes, 64 * BP_KIB);
