@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How another thread's cache is taken from it (src/tcache.c: bp_thread_begin, bp_tcache_enter, on_thread_exit and
+ * bp_tcaches_drain), for spin to try in every order.
+ *
+ * One owner works, may find its cache gone and make another, and ends. One drainer drains. Stores of the owner pass
+ * through a store buffer, so that a load may overtake them: the hardware's reordering that the scheme is about. What is
+ * left out: bins and sizes; `content` stands for all that an operation writes to a cache.
+ *
+ * Shown: nobody takes a cache that an operation is using; who takes one sees all that the owner did to it; no cache is
+ * left in the list by an owner that has ended. The mutations (NO_FENCE, NO_BUSY, PLAIN_EXIT, NO_LOOK) each break that,
+ * and spin must find out: so the model can fail.
+ */
+#define OPERATIONS 3
+#define DRAINS 2
+
+#define NONE 2 /* below it: a cache */
+#define GONE 3
+#define BUSY 2 /* in the store buffer; below it: the content of a cache */
+
+byte pointer = 0;      /* bp_thread.caches[id] */
+byte busy = 0;         /* as memory has it */
+byte content[2];       /* as memory has it */
+byte written[2];       /* as the owner wrote it */
+bool listed[2] = {true, false};
+bool using[2];         /* the owner is between begin and end */
+bool lock;
+bool ended;             /* the owner has */
+chan buffer = [4] of {byte, byte};
+
+inline store_to_memory(variable, value)
+{
+    if
+    :: variable == BUSY -> busy = value
+    :: else -> content[variable] = value
+    fi
+}
+
+inline flush_buffer()
+{
+    do
+    :: nempty(buffer) -> buffer ? variable, value; store_to_memory(variable, value)
+    :: empty(buffer) -> break
+    od
+}
+
+/* The buffer empties whenever the hardware likes. */
+active proctype memory()
+{
+    byte variable, value;
+end:
+    do
+    :: atomic { buffer ? variable, value -> store_to_memory(variable, value) }
+    od
+}
+
+inline acquire()
+{
+    atomic { !lock -> lock = true; flush_buffer() }
+}
+
+inline release()
+{
+    atomic { flush_buffer(); lock = false }
+}
+
+active proctype owner()
+{
+    byte variable, value, cache, i;
+    for (i : 1 .. OPERATIONS) {
+again:
+#ifndef NO_BUSY
+        buffer ! BUSY, 1;
+#endif
+        cache = pointer;
+        if
+        :: cache < NONE ->
+            using[cache] = true;
+            written[cache] = written[cache] + 1;
+            buffer ! cache, written[cache];
+            atomic { using[cache] = false; buffer ! BUSY, 0 }
+        :: else ->
+            buffer ! BUSY, 0;
+            acquire();
+            if
+#ifndef NO_LOOK
+            :: pointer != NONE -> skip
+            :: else ->
+#else
+            :: true ->
+#endif
+                cache = (listed[0] -> 1 : 0);
+                listed[cache] = true;
+                content[cache] = 0;
+                written[cache] = 0;
+                pointer = cache
+            fi;
+            release();
+            goto again
+        fi
+    }
+#ifdef PLAIN_EXIT
+    cache = pointer;
+    pointer = GONE;
+#else
+    atomic { flush_buffer(); cache = pointer; pointer = GONE }
+#endif
+    if
+    :: cache < NONE ->
+        acquire();
+        assert(listed[cache]);
+        listed[cache] = false;
+        release()
+    :: else
+    fi;
+    ended = true
+}
+
+inline take(cache)
+{
+    assert(!using[cache]);
+    assert(content[cache] == written[cache]);
+    listed[cache] = false
+}
+
+active proctype drainer()
+{
+    byte variable, value, cache, i;
+    bool detached;
+    for (i : 1 .. DRAINS) {
+        atomic { !lock -> lock = true }
+        for (cache : 0 .. 1) {
+            atomic {
+                detached = listed[cache] && pointer == cache;
+                if
+                :: detached -> pointer = NONE
+                :: else
+                fi
+            }
+            if
+            :: detached ->
+#ifndef NO_FENCE
+                atomic { flush_buffer() }
+#endif
+                if
+                :: busy == 0 -> take(cache)
+                :: else ->
+                    atomic {
+                        if
+                        :: pointer == NONE -> pointer = cache; detached = false
+                        :: else
+                        fi
+                    }
+                    if
+                    :: detached -> take(cache)
+                    :: else
+                    fi
+                fi
+            :: else
+            fi
+        }
+        lock = false
+    }
+    /* Once the owner has ended, nothing is left. */
+    ended;
+    assert(!listed[0] && !listed[1])
+}
