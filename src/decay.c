@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "decay.h"
 
+#include "os.h"
+
 enum {
     /* The least that is purged at once: about 1 ms of work. */
     SLICE_MIN_BYTES = 16 * 1024 * 1024,
@@ -10,7 +12,8 @@ enum {
 
 void bp_decay_init(struct bp_decay *decay, size_t decay_ms)
 {
-    *decay = (struct bp_decay){.interval_ns = (uint64_t)decay_ms * 1000 * 1000 / 2};
+    *decay = (struct bp_decay){.interval_ns = (uint64_t)decay_ms * 1000 * 1000 / 2, .swept_ns = bp_os.now_ns()};
+    bp_store_relaxed(&decay->due_ns, decay->swept_ns + decay->interval_ns);
 }
 
 void bp_decay_after_fork(struct bp_decay *decay)
@@ -48,7 +51,7 @@ void bp_decay_tick(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t n
         return;
     if (bp_decay_is_due(decay, now_ns)) {
         uint64_t sweep_due_ns = decay->swept_ns + decay->interval_ns;
-        if (now_ns >= sweep_due_ns || decay->swept_ns == 0) {
+        if (now_ns >= sweep_due_ns) {
             sweep(decay, caches);
             decay->swept_ns = now_ns;
             sweep_due_ns = now_ns + decay->interval_ns;

@@ -26,8 +26,8 @@ static void make_all(void)
     cr_assert_eq(bp_arena_init(&arena, &meta, &budget), 0);
     cr_assert_eq(bp_shards_init(&shards, 2, 100000, &arena, &budget, &meta), 0);
     cr_assert_eq(bp_tcaches_init(&caches, 0, 8, BP_GIB, &shards, &meta), 0);
-    bp_decay_init(&decay, DECAY_MS);
     fake_os.now_ns = 1000000;
+    bp_decay_init(&decay, DECAY_MS);
 }
 
 TestSuite(decay, .init = make_all);
@@ -58,7 +58,7 @@ static void pass_ms(uint64_t ms)
 
 Test(decay, what_nobody_needs_is_gone_after_five_quarters_of_its_time)
 {
-    pass_ms(0);
+    pass_ms(INTERVAL_MS);
     push(300);
     pass_ms(INTERVAL_MS - 1);
     check_size(cached_mib(), 300);
@@ -79,7 +79,7 @@ Test(decay, what_nobody_needs_is_gone_after_five_quarters_of_its_time)
 Test(decay, a_burst_goes_in_slices)
 {
     push(1000);
-    pass_ms(0);
+    pass_ms(INTERVAL_MS);
     pass_ms(INTERVAL_MS);
     cr_assert_geq(cached_mib(), 1000 - 16 - 1, "not all at once");
     pass_ms(INTERVAL_MS / 4);
@@ -92,7 +92,7 @@ Test(decay, a_burst_goes_in_slices)
 Test(decay, one_late_tick_catches_up)
 {
     push(1000);
-    pass_ms(0);
+    pass_ms(INTERVAL_MS);
     pass_ms(INTERVAL_MS);
     pass_ms(INTERVAL_MS - 1);
     check_size(cached_mib(), 0);
@@ -122,7 +122,7 @@ Test(decay, nothing_happens_before_it_is_due)
     pass_ms(0);
     size_t sweeps = decay.counters.values[BP_COUNT_sweeps];
     for (int i = 1; i < INTERVAL_MS; i++)
-        pass_ms(i == 0 ? 0 : 1);
+        pass_ms(1);
     check_size(decay.counters.values[BP_COUNT_sweeps], sweeps);
     pass_ms(1);
     check_size(decay.counters.values[BP_COUNT_sweeps], sweeps + 1);
@@ -138,7 +138,7 @@ Test(decay, zero_means_never)
 Test(decay, a_second_thread_does_not_wait_for_the_first)
 {
     push(10);
-    pass_ms(0);
+    pass_ms(INTERVAL_MS);
     decay.ticking = true;
     pass_ms(INTERVAL_MS);
     check_size(cached_mib(), 10);
@@ -156,7 +156,7 @@ Test(decay, an_idle_threads_cache_goes_too)
     bp_tcache_give(cache, slot);
     bp_tcache_leave(cache);
     check_size(bp_tcaches_cached_bytes(&caches), BP_MIB);
-    pass_ms(0);
+    pass_ms(INTERVAL_MS);
     pass_ms(INTERVAL_MS);
     check_size(budget.footprint_bytes, 0);
     check_size(budget.cached_bytes, 0);
