@@ -19,7 +19,7 @@ enum {
 };
 
 _Atomic(bool) bp_ticker_armed;
-static BP_THREAD_LOCAL unsigned calls_left;
+static BP_THREAD_LOCAL unsigned calls_left = 1;
 static void *(*underlying_malloc)(size_t size); /* set before it is first used */
 
 static bool is_anything_cached(void)
@@ -51,7 +51,7 @@ BP_COLD static void look_at_clock(void)
 
 static void *ticking_malloc(size_t size)
 {
-    if (BP_UNLIKELY(calls_left-- == 0))
+    if (BP_UNLIKELY(--calls_left == 0))
         look_at_clock();
     return underlying_malloc(size);
 }
