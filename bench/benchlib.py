@@ -23,6 +23,7 @@ TUNED = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294
 PEERS = ["glibc", "glibc-tuned", *PEER_LIBRARIES]
 OURS = "bufpool"
 FLOOR = "floor"   # no allocator: bench/run touches a kept buffer
+EMPTY = "empty"   # a preloaded object that does nothing: what the preloading itself costs a process
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Candidate:
     env: tuple = ()
 
 
-def find_candidate(spec, preload):
+def find_candidate(spec, preload, build):
     """NAME, NAME:K=V+K=V (a variant of it) or the path of a library to preload. None when it is not installed."""
     name, _, settings = spec.partition(":")
     if name in ("glibc", FLOOR):
@@ -43,6 +44,8 @@ def find_candidate(spec, preload):
     else:
         if name == OURS:
             library = Path(preload)
+        elif name == EMPTY:
+            library = build / "bench" / "libpreload_empty.so"
         elif name in PEER_LIBRARIES:
             library = next((p for p in (Path(f, PEER_LIBRARIES[name]) for f in LIBRARY_FOLDERS) if p.exists()), None)
         else:
@@ -68,7 +71,7 @@ def add_common_arguments(parser, candidates):
 def find_candidates(arguments):
     preload = arguments.preload or arguments.build / "preload" / "libbufpool_preload.so"
     specs = arguments.peers + [f"{OURS}:{settings}" for settings in arguments.env]
-    return [candidate for spec in specs if (candidate := find_candidate(spec, preload))]
+    return [candidate for spec in specs if (candidate := find_candidate(spec, preload, arguments.build))]
 
 
 def clean_env(extra=()):

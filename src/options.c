@@ -40,12 +40,11 @@ static const char prefix[] = "BUFPOOL_";
 
 void bp_options_init(struct bp_options *options)
 {
-    memset(options, 0, sizeof *options);
 #define BP_DEFAULT_SIZE(field, value) options->field = (value);
 #define BP_DEFAULT_SHARE(field, value) options->field = (value);
 #define BP_DEFAULT_COUNT(field, value) options->field = (value);
 #define BP_DEFAULT_WORD(field, value) options->field = (value);
-#define BP_DEFAULT_TEXT(field, value)
+#define BP_DEFAULT_TEXT(field, value) options->field[0] = '\0'; /* no page is touched for the rest */
 #define OPT(kind, field, name, fallback, min, max, accepted, shown, help) BP_DEFAULT_##kind(field, fallback)
 #include "options.def"
 #undef OPT
