@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 
 #include "os.h"
 #include "pool.h"
@@ -29,22 +30,34 @@ static pthread_mutex_t pools_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct bp_pool *pools[BP_POOLS_MAX];
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
+/* Held already: by the code below the signal handler that forks. See bp_pools_prefork(). */
+static unsigned nested_forks;
+
 static void before_fork(void)
 {
-    (void)pthread_mutex_lock(&pools_mutex);
+    if (!__libc_single_threaded)
+        (void)pthread_mutex_lock(&pools_mutex);
+    else if (pthread_mutex_trylock(&pools_mutex) != 0)
+        nested_forks++;
     bp_pools_prefork(pools, BP_POOLS_MAX);
 }
 
 static void after_fork_in_parent(void)
 {
     bp_pools_postfork_parent(pools, BP_POOLS_MAX);
-    (void)pthread_mutex_unlock(&pools_mutex);
+    if (nested_forks > 0)
+        nested_forks--;
+    else
+        (void)pthread_mutex_unlock(&pools_mutex);
 }
 
 static void after_fork_in_child(void)
 {
     bp_pools_postfork_child(pools, BP_POOLS_MAX);
-    (void)pthread_mutex_init(&pools_mutex, NULL);
+    if (nested_forks > 0)
+        nested_forks--;
+    else
+        (void)pthread_mutex_init(&pools_mutex, NULL);
 }
 
 static void register_fork(void)

@@ -76,6 +76,14 @@ void bp_lock_release(struct bp_lock *lock)
     (void)pthread_mutex_unlock(&lock->mutex);
 }
 
+bool bp_lock_is_free(struct bp_lock *lock)
+{
+    if (pthread_mutex_trylock(&lock->mutex) != 0)
+        return false;
+    (void)pthread_mutex_unlock(&lock->mutex);
+    return true;
+}
+
 void bp_lock_reinit(struct bp_lock *lock)
 {
 #if BP_ASSERT_LEVEL >= 1

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include "os.h"
@@ -470,8 +471,36 @@ size_t bp_pool_trim(struct bp_pool *pool)
     for (size_t i = 0; i < count; i++) \
         for (struct bp_pool *pool = pools[i]; pool; pool = NULL)
 
+/* Forks below which a lock was held, one in the other; only ever above zero in a process with one thread. */
+static unsigned nested_forks;
+
+static bool are_free(struct bp_pool *const *pools, size_t count)
+{
+    FOR_EACH_POOL(pool)
+    {
+        if (!bp_lock_is_free(&pool->caches.lock) || !bp_lock_is_free(&pool->caches.orphan_lock) ||
+            !bp_shards_are_free(&pool->shards) || !bp_lock_is_free(&pool->arena.lock) ||
+            !bp_lock_is_free(&pool->meta.lock))
+            return false;
+    }
+    return true;
+}
+
+/* The end of a fork: true when its beginning locked nothing. */
+static bool was_nested(void)
+{
+    if (nested_forks == 0)
+        return false;
+    nested_forks--;
+    return true;
+}
+
 void bp_pools_prefork(struct bp_pool *const *pools, size_t count)
 {
+    if (__libc_single_threaded && !are_free(pools, count)) {
+        nested_forks++;
+        return;
+    }
     FOR_EACH_POOL(pool)
         (void)bp_lock_acquire(&pool->caches.lock);
     FOR_EACH_POOL(pool)
@@ -486,6 +515,8 @@ void bp_pools_prefork(struct bp_pool *const *pools, size_t count)
 
 void bp_pools_postfork_parent(struct bp_pool *const *pools, size_t count)
 {
+    if (was_nested())
+        return;
     FOR_EACH_POOL(pool)
     {
         bp_lock_release(&pool->meta.lock);
@@ -498,6 +529,8 @@ void bp_pools_postfork_parent(struct bp_pool *const *pools, size_t count)
 
 void bp_pools_postfork_child(struct bp_pool *const *pools, size_t count)
 {
+    if (was_nested())
+        return;
     FOR_EACH_POOL(pool)
     {
         bp_lock_reinit(&pool->meta.lock);

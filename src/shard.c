@@ -295,6 +295,15 @@ size_t bp_shards_cold_bytes(const struct bp_shards *shards)
     return bytes;
 }
 
+bool bp_shards_are_free(struct bp_shards *shards)
+{
+    for (unsigned i = 0; i < shards->count; i++) {
+        if (!bp_lock_is_free(&shards->shards[i].lock))
+            return false;
+    }
+    return true;
+}
+
 void bp_shards_lock_all(struct bp_shards *shards)
 {
     for (unsigned i = 0; i < shards->count; i++)

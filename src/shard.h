@@ -83,6 +83,7 @@ size_t bp_shards_purge(struct bp_shards *shards, size_t bytes, struct bp_counter
 size_t bp_shards_cached_bytes(const struct bp_shards *shards);
 size_t bp_shards_cold_bytes(const struct bp_shards *shards);
 
+bool bp_shards_are_free(struct bp_shards *shards);
 void bp_shards_lock_all(struct bp_shards *shards);
 void bp_shards_unlock_all(struct bp_shards *shards);
 void bp_shards_reinit_locks(struct bp_shards *shards);

@@ -92,6 +92,7 @@ GROUPS = {
         Case('spawn'),
         Case('fork_raw'),
         Case('fork_loop'),
+        Case('fork_handler', not_with=tuple(CHAINS)),
         Case('fork_threads', not_with=('mimalloc', 'tbb')),
         Case('family', reports=5),
     ],
