@@ -195,7 +195,7 @@ void *operator_new_array_aligned_nothrow(size_t size, size_t align, const struct
 /* Blocks of ours are ours whatever operator made them, unless the program has operators of its own. */
 static bool is_ours(const void *p)
 {
-    return !custom.replaced && bp_arena_contains(&bp_process_pool.arena, p);
+    return !custom.replaced && bp_process_owns(p);
 }
 
 BP_EXPORT void operator_delete(void *p) __asm__("_ZdlPv");

@@ -23,11 +23,6 @@ BP_ALWAYS_INLINE bool is_small(size_t size)
     return size < bp_load_relaxed(&bp_threshold_bytes);
 }
 
-BP_ALWAYS_INLINE bool is_ours(const void *p)
-{
-    return bp_arena_contains(&bp_process_pool.arena, p);
-}
-
 /* A large request that the hit path did not serve; NULL when the pool cannot. */
 static void *pool_alloc_slow(size_t size, size_t align)
 {
@@ -63,6 +58,10 @@ BP_EXPORT BP_LINE_ALIGNED void *malloc(size_t size)
 
 BP_COLD static void free_slow(void *p)
 {
+    if (bp_arena_is_hole(&bp_process_pool.arena, p)) {
+        bp_real.free(p);
+        return;
+    }
     bp_pool_free_slow(&bp_process_pool, p);
     bp_ticker_arm();
 }
@@ -151,7 +150,7 @@ BP_EXPORT void *realloc(void *p, size_t size)
 {
     if (!p)
         return malloc(size);
-    if (BP_LIKELY(!is_ours(p)))
+    if (BP_LIKELY(!bp_process_owns(p)))
         return BP_LIKELY(is_small(size)) ? bp_real.realloc(p, size) : move_in(p, size);
     if (size == 0) {
         free(p); /* as the C library does */
@@ -221,7 +220,7 @@ BP_EXPORT void *pvalloc(size_t size)
 
 BP_EXPORT size_t malloc_usable_size(void *p)
 {
-    return is_ours(p) ? bp_pool_usable_bytes(&bp_process_pool, p) : bp_real.malloc_usable_size(p);
+    return bp_process_owns(p) ? bp_pool_usable_bytes(&bp_process_pool, p) : bp_real.malloc_usable_size(p);
 }
 
 /* --- control and statistics: the underlying allocator's, as a program that calls them knows it -------------------- */

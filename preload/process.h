@@ -20,6 +20,12 @@ extern BP_HIDDEN _Atomic(size_t) bp_threshold_bytes;
 extern BP_HIDDEN struct bp_pool bp_process_pool;
 extern BP_HIDDEN struct bp_options bp_process_options;
 
+/* True for addresses of blocks that the pool handed out, and for wrong pointers into it. */
+BP_ALWAYS_INLINE bool bp_process_owns(const void *p)
+{
+    return bp_arena_contains(&bp_process_pool.arena, p) && !bp_arena_is_hole(&bp_process_pool.arena, p);
+}
+
 /* The pool, made now if this is the first use. NULL: not available, forward. */
 struct bp_pool *bp_process_pool_get(void);
 /* The pool if it was made already. */

@@ -40,6 +40,16 @@ void *bp_real_find(const char *name)
     return dlsym(underlying_handle ? underlying_handle : RTLD_NEXT, name);
 }
 
+void *bp_real_find_next(const char *name)
+{
+    if (!bp_real_is_found())
+        return NULL;
+    int saved_errno = errno;
+    void *symbol = dlsym(RTLD_NEXT, name);
+    errno = saved_errno;
+    return symbol;
+}
+
 /* A function pointer from dlsym(), stored without a cast that ISO C has no meaning for. */
 static void find_into(void *ret_function, const char *name)
 {

@@ -37,6 +37,11 @@ bool bp_real_is_found(void);
  */
 void *bp_real_find(const char *name);
 /*
+ * The next definition of `name` after ours in the order of loading, or NULL; also while the underlying allocator is
+ * still being found, when looking for names may call it.
+ */
+void *bp_real_find_next(const char *name);
+/*
  * As bp_real_find() for a C++ operator, if it is more than a way to malloc and free: NULL when it comes from the C++
  * library or from the underlying allocator itself.
  */

@@ -47,9 +47,10 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
 {
     *arena = (struct bp_arena){.meta = meta, .budget = budget, .page_bytes = bp_os_page_bytes()};
     bp_lock_init(&arena->lock, BP_RANK_ARENA);
-    arena->commit_is_charged = bp_os_commit_is_charged();
+    bool charged = bp_os_commit_is_charged();
+    bp_store_relaxed(&arena->commit_is_charged, charged);
     /* Charged pages would have to be charged and committed anew at the other place. */
-    bp_store_relaxed(&arena->moves_left, arena->commit_is_charged ? 0 : MAPPINGS_MAX / MAPPINGS_PER_MOVE);
+    bp_store_relaxed(&arena->moves_left, charged ? 0 : MAPPINGS_MAX / MAPPINGS_PER_MOVE);
 
     size_t bytes = wanted_reservation_bytes();
     for (; bytes >= RESERVATION_MIN_BYTES; bytes /= 2) {
@@ -79,23 +80,80 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
 void bp_arena_fini(struct bp_arena *arena)
 {
     bp_store_relaxed(&arena->bytes, 0);
-    if (arena->reservation)
+    if (arena->reservation && !bp_load_relaxed(&arena->has_holes))
         (void)bp_os.unmap(arena->reservation, arena->reservation_bytes);
+    else
+        for (const struct bp_span *span = arena->spans; span; span = span->next)
+            (void)bp_os.unmap(span->base, span->slot_count << span->stride_shift);
     arena->reservation = NULL;
+}
+
+/* Unmaps the units that no span has, up to `end_unit`. */
+static void unmap_gaps_locked(struct bp_arena *arena, size_t end_unit)
+{
+    char *region = (char *)bp_load_relaxed(&arena->base); // NOLINT(performance-no-int-to-ptr)
+    for (size_t unit = 0; unit < end_unit; unit++) {
+        if (bp_owner_records(&arena->owners[unit]) == 0)
+            (void)bp_os.unmap(region + (unit << arena->unit_shift), (size_t)1 << arena->unit_shift);
+    }
+}
+
+/* Unmaps what lies behind the last slot of each span that was ever used. */
+static void unmap_uncarved_locked(struct bp_arena *arena)
+{
+    for (struct bp_span *span = arena->spans; span; span = span->next) {
+        size_t carved_bytes = span->carved_count << span->stride_shift;
+        size_t unused_bytes = (span->slot_count - span->carved_count) << span->stride_shift;
+        if (unused_bytes > 0)
+            (void)bp_os.unmap(span->base + carved_bytes, unused_bytes);
+        span->slot_count = span->carved_count;
+        span->committed_bytes = bp_min(span->committed_bytes, carved_bytes);
+    }
 }
 
 void bp_arena_shrink(struct bp_arena *arena)
 {
     (void)bp_lock_acquire(&arena->lock);
-    size_t used_bytes = arena->next_unit << arena->unit_shift;
-    size_t bytes = bp_load_relaxed(&arena->bytes);
-    char *end = (char *)arena->reservation + arena->reservation_bytes;
-    char *used_end = (char *)bp_load_relaxed(&arena->base) + used_bytes; // NOLINT(performance-no-int-to-ptr)
-    if (used_bytes < bytes) {
-        /* First nothing beyond is ours, then it is somebody else's. */
-        bp_store_release(&arena->bytes, used_bytes);
-        if (bp_os.unmap(used_end, (size_t)(end - used_end)) == 0)
-            arena->reservation_bytes -= (size_t)(end - used_end);
+    if (!bp_load_relaxed(&arena->has_holes)) {
+        size_t used_bytes = arena->next_unit << arena->unit_shift;
+        char *start = arena->reservation;
+        char *end = start + arena->reservation_bytes;
+        char *base = (char *)bp_load_relaxed(&arena->base); // NOLINT(performance-no-int-to-ptr)
+        char *used_end = base + used_bytes;
+        /* First nothing there is ours, then it is somebody else's. */
+        bp_store_release(&arena->has_holes, true);
+        bp_store_release(&arena->bytes, bp_min(used_bytes, bp_load_relaxed(&arena->bytes)));
+        if (used_end < end)
+            (void)bp_os.unmap(used_end, (size_t)(end - used_end));
+        if (start < base)
+            (void)bp_os.unmap(start, (size_t)(base - start));
+        unmap_gaps_locked(arena, arena->next_unit);
+        unmap_uncarved_locked(arena);
+    }
+    bp_lock_release(&arena->lock);
+}
+
+bool bp_arena_is_hole(struct bp_arena *arena, const void *p)
+{
+    if (!bp_load_acquire(&arena->has_holes)) /* pairs with release in bp_arena_shrink() */
+        return false;
+    struct bp_owner *owner = bp_owner_at(arena, bp_arena_offset(arena, p));
+    uintptr_t records = bp_owner_records(owner);
+    return records == 0 || !bp_slot_of(records, owner, p)->home;
+}
+
+void bp_arena_lock_down(struct bp_arena *arena)
+{
+    bp_arena_shrink(arena);
+    bp_store_relaxed(&arena->commit_is_charged, true);
+    bp_store_relaxed(&arena->moves_left, 0);
+    /* Clean slots would become resident as a whole. */
+    (void)bp_lock_acquire(&arena->lock);
+    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
+        for (struct bp_slot *slot = arena->clean[class_index]; slot; slot = slot->next) {
+            if (slot->dirty_bytes == 0)
+                (void)bp_os.renew(bp_slot_base(arena, slot), bp_class_stride_bytes(class_index), false);
+        }
     }
     bp_lock_release(&arena->lock);
 }
@@ -143,7 +201,7 @@ static struct bp_span *add_span_locked(struct bp_arena *arena, size_t class_inde
 /* Makes the first `bytes` of the span accessible, in larger steps than asked for. */
 static int commit_locked(const struct bp_arena *arena, struct bp_span *span, size_t bytes)
 {
-    if (arena->commit_is_charged || bytes <= span->committed_bytes)
+    if (bp_load_relaxed(&arena->commit_is_charged) || bytes <= span->committed_bytes)
         return 0;
     size_t span_bytes = span->slot_count << span->stride_shift;
     size_t target = bp_min(bp_max(bytes, span->committed_bytes + COMMIT_STEP_BYTES), span_bytes);
@@ -174,14 +232,18 @@ static struct bp_slot *carve_locked(struct bp_arena *arena, size_t class_index)
 
 struct bp_slot *bp_arena_take(struct bp_arena *arena, size_t class_index)
 {
-    (void)bp_lock_acquire(&arena->lock);
-    struct bp_slot *slot = arena->clean[class_index];
-    if (slot)
-        arena->clean[class_index] = slot->next;
-    else
-        slot = carve_locked(arena, class_index);
-    bp_lock_release(&arena->lock);
-    return slot;
+    for (;;) {
+        (void)bp_lock_acquire(&arena->lock);
+        struct bp_slot *slot = arena->clean[class_index];
+        if (slot)
+            arena->clean[class_index] = slot->next;
+        else
+            slot = carve_locked(arena, class_index);
+        bp_lock_release(&arena->lock);
+        /* One that the program touched while it was free, and that cannot be mapped anew, is given up. */
+        if (!slot || BP_LIKELY(!bp_slot_is_tainted(slot)) || bp_arena_renew(arena, slot))
+            return slot;
+    }
 }
 
 void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot)
@@ -209,7 +271,7 @@ int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_b
     size_t added = dirty_bytes - slot->dirty_bytes;
     if (!bp_budget_charge_footprint(arena->budget, added))
         return -EDQUOT;
-    if (arena->commit_is_charged) {
+    if (bp_load_relaxed(&arena->commit_is_charged)) {
         int error = bp_os.commit(bp_slot_base(arena, slot) + slot->dirty_bytes, added);
         if (error != 0) {
             bp_budget_return_footprint(arena->budget, added);
@@ -339,4 +401,46 @@ size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_
     set_dirty(arena, slot, keep_bytes);
     bp_budget_return_footprint(arena->budget, purged);
     return purged;
+}
+
+static void taint_slot(struct bp_slot *slot)
+{
+    __atomic_store_n(&slot->tainted, true, __ATOMIC_RELAXED);
+    char *live = __atomic_load_n(&slot->live, __ATOMIC_RELAXED);
+    /* The slot need not be the caller's own: somebody may be freeing its block, and then the flag alone is seen. */
+    if (live && ((uintptr_t)live & BP_TAINT_MARK) == 0)
+        (void)__atomic_compare_exchange_n(&slot->live, &live, live + BP_TAINT_MARK, false, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED);
+    else if (!live)
+        slot->room_bytes = 0; /* free: too small for any hit */
+}
+
+void bp_arena_taint(struct bp_arena *arena, const void *address, size_t bytes)
+{
+    uintptr_t base = bp_load_relaxed(&arena->base);
+    uintptr_t start = bp_max((uintptr_t)address, base);
+    uintptr_t end = (uintptr_t)address + bp_min(bytes, UINTPTR_MAX - (uintptr_t)address);
+    end = bp_min(end, base + bp_load_relaxed(&arena->bytes));
+    while (start < end) {
+        struct bp_owner *owner = bp_owner_at(arena, start - base);
+        uintptr_t records = bp_owner_records(owner);
+        size_t step_bytes = (size_t)1 << (records != 0 ? owner->stride_shift : arena->unit_shift);
+        if (records != 0)
+            taint_slot(bp_slot_of(records, owner, (const void *)start)); // NOLINT(performance-no-int-to-ptr)
+        start = bp_align_down(start, step_bytes) + step_bytes;
+    }
+}
+
+bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
+{
+    BP_ASSERT(slot->live == NULL);
+    bool accessible = !bp_load_relaxed(&arena->commit_is_charged);
+    char *base = bp_slot_base(arena, slot);
+    if (bp_os.renew(base, bp_class_stride_bytes(slot->class_index), accessible) != 0)
+        return false;
+    bp_budget_return_footprint(arena->budget, slot->dirty_bytes);
+    set_dirty(arena, slot, 0);
+    slot->seam_count = 0;
+    __atomic_store_n(&slot->tainted, false, __ATOMIC_RELAXED);
+    return true;
 }

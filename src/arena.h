@@ -28,7 +28,7 @@ enum { BP_SEAMS_MAX = 3 };
 /* Who may touch which field follows from who owns the slot; see the table in src/README.md. */
 struct bp_slot {
     _Alignas(BP_CACHELINE_BYTES) char *home; /* slot base + colour; what a request without alignment gets */
-    char *live;           /* the pointer that the program holds; NULL while free */
+    char *live;           /* the pointer that the program holds, or that and a mark; NULL while free */
     size_t size_bytes;    /* as requested, while live */
     size_t dirty_bytes;   /* from the slot base, whole pages: what may be resident or not zero */
     size_t room_bytes;    /* what of that lies behind home, or 0: how large a block it can hold as it is */
@@ -40,7 +40,14 @@ struct bp_slot {
     uint32_t seam_pages[BP_SEAMS_MAX];
     uint8_t seam_count; /* above BP_SEAMS_MAX when there were too many to remember */
     uint8_t class_index; /* const */
+    bool tainted;        /* the program changed more than bytes here; atomic: bp_arena_taint(), from any thread */
 };
+
+/*
+ * In `live` of a tainted slot, whose blocks are multiples of 64: the pointer that the program frees then differs from
+ * it, and the hit path, which compares the two anyway, leaves the block to the slow path.
+ */
+enum { BP_TAINT_MARK = 1 };
 _Static_assert(sizeof(struct bp_slot) == BP_CACHELINE_BYTES, "one cache line a slot");
 
 struct bp_span {
@@ -79,8 +86,9 @@ struct bp_arena {
     struct bp_budget *budget;                      /* const */
     void *reservation;                             /* const: as mapped, before alignment */
     size_t reservation_bytes;                      /* lock */
-    bool commit_is_charged;                        /* const: commit page by page instead of span by span */
+    _Atomic(bool) commit_is_charged;               /* commit page by page instead of span by span; relaxed */
     _Atomic(size_t) moves_left;                    /* atomic: moves until there may be too many mappings; relaxed */
+    _Atomic(bool) has_holes;                       /* release: pairs with acquire in bp_arena_is_hole() */
     size_t next_unit;                              /* lock */
     struct bp_span *current[BP_CLASS_COUNT];       /* lock: the span that fresh slots come from */
     struct bp_slot *clean[BP_CLASS_COUNT];         /* lock */
@@ -93,10 +101,28 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
 void bp_arena_fini(struct bp_arena *arena);
 
 /*
- * Gives back the address space that is in no span yet. For a program that limits its address space while it runs, which
- * did not count on ours. The arena grows no more.
+ * Gives back the address space that no slot has used yet. For a program that limits its address space while it runs,
+ * which did not count on ours. The arena grows no more, and has holes: addresses between its slots that may be
+ * anybody's.
  */
 void bp_arena_shrink(struct bp_arena *arena);
+
+/*
+ * For a program that locks all its memory, present and future: address space that is not used counts against its limit
+ * and goes back, and pages are made accessible one slot at a time from now on, as they are resident at once.
+ */
+void bp_arena_lock_down(struct bp_arena *arena);
+
+/*
+ * The program is about to change attributes of an address range, or what is mapped there. Slots that it overlaps will
+ * be mapped anew before they serve again.
+ */
+void bp_arena_taint(struct bp_arena *arena, const void *address, size_t bytes);
+/*
+ * Maps a tainted slot anew; it is clean then. False when the kernel refuses: the slot must never be used again. It
+ * stays charged, as nobody knows what it holds.
+ */
+bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot);
 
 /*
  * Where `p` lies in the arena. Below arena->bytes for its own blocks and nothing else: the one test that every free of
@@ -134,9 +160,23 @@ BP_ALWAYS_INLINE struct bp_slot *bp_slot_of(uintptr_t records, const struct bp_o
     return (struct bp_slot *)(records + number * sizeof(struct bp_slot)); // NOLINT(performance-no-int-to-ptr)
 }
 
+/* True when `p`, which the arena contains, is no address of a slot: somebody else's, by then. */
+bool bp_arena_is_hole(struct bp_arena *arena, const void *p);
+
 BP_ALWAYS_INLINE char *bp_slot_base(const struct bp_arena *arena, const struct bp_slot *slot)
 {
     return slot->home - ((uintptr_t)slot->home & (arena->page_bytes - 1));
+}
+
+/* The block that the program holds. */
+BP_ALWAYS_INLINE char *bp_slot_block(const struct bp_slot *slot)
+{
+    return slot->live - ((uintptr_t)slot->live & BP_TAINT_MARK);
+}
+
+BP_ALWAYS_INLINE bool bp_slot_is_tainted(const struct bp_slot *slot)
+{
+    return __atomic_load_n(&slot->tainted, __ATOMIC_RELAXED);
 }
 
 /* What dirty_bytes must be for the program to write `size_bytes` at `p` in this slot, up to the end of the page. */

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "lock.h"
 
+#include <sched.h>
+
+enum { TRIES = 200 };
+
 #if BP_ASSERT_LEVEL >= 1
 /* How many locks of each rank this thread holds. */
 static BP_THREAD_LOCAL unsigned char held[BP_RANK_COUNT];
@@ -74,6 +78,18 @@ void bp_lock_release(struct bp_lock *lock)
 {
     note_released(lock->rank);
     (void)pthread_mutex_unlock(&lock->mutex);
+}
+
+bool bp_lock_try_briefly(struct bp_lock *lock)
+{
+    for (int i = 0; i < TRIES; i++) {
+        if (pthread_mutex_trylock(&lock->mutex) == 0) {
+            note_acquired(lock->rank);
+            return true;
+        }
+        (void)sched_yield();
+    }
+    return false;
 }
 
 bool bp_lock_is_free(struct bp_lock *lock)

@@ -36,6 +36,11 @@ void bp_lock_init(struct bp_lock *lock, enum bp_rank rank);
 /* Returns true when the lock was taken by somebody else and the caller had to wait: the measure of contention. */
 bool bp_lock_acquire(struct bp_lock *lock);
 void bp_lock_release(struct bp_lock *lock);
+/*
+ * For a reader that can do without: waits a moment at most, out of order if need be. False: it is not acquired; the
+ * holder may be the interrupted code below a signal handler, which will not go on before we do.
+ */
+bool bp_lock_try_briefly(struct bp_lock *lock);
 /* False when somebody holds it, which may be the interrupted code below a signal handler. */
 bool bp_lock_is_free(struct bp_lock *lock);
 /* In a forked child only: the lock is free again, whoever held it. */

@@ -66,6 +66,14 @@ static int os_commit(void *address, size_t bytes)
     return (int)result_of(syscall(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE), saved_errno);
 }
 
+static int os_renew(void *address, size_t bytes, bool accessible)
+{
+    int saved_errno = errno;
+    int protection = accessible ? PROT_READ | PROT_WRITE : PROT_NONE;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    return (int)result_of(syscall(SYS_mmap, address, bytes, protection, flags, -1, 0L) == -1 ? -1 : 0, saved_errno);
+}
+
 static int os_purge(void *address, size_t bytes)
 {
     int saved_errno = errno;
@@ -115,6 +123,7 @@ const struct bp_os_ops bp_os_default = {
     .map = os_map,
     .unmap = os_unmap,
     .commit = os_commit,
+    .renew = os_renew,
     .purge = os_purge,
     .move = os_move,
     .fence = os_fence,
@@ -126,6 +135,7 @@ struct bp_os_ops bp_os = {
     .map = os_map,
     .unmap = os_unmap,
     .commit = os_commit,
+    .renew = os_renew,
     .purge = os_purge,
     .move = os_move,
     .fence = os_fence,

@@ -19,6 +19,11 @@ struct bp_os_ops {
     int (*unmap)(void *address, size_t bytes);
     /* Makes reserved pages readable and writable. */
     int (*commit)(void *address, size_t bytes);
+    /*
+     * Maps the range anew in place of whatever the program made of it: nothing is left of its contents, protection,
+     * locks, advice, policies or foreign mappings. Accessible, or as reserve() gives it.
+     */
+    int (*renew)(void *address, size_t bytes, bool accessible);
     /* Gives the pages back at once; the next touch reads zero. */
     int (*purge)(void *address, size_t bytes);
     /*

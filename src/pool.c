@@ -108,19 +108,45 @@ static bool may_grow(const struct bp_pool *pool, size_t bytes)
 /* Where a slot came from. */
 enum source { THREAD_CACHE, SHARD, STOLEN, FRESH };
 
+/*
+ * A free slot whose attributes the program had changed, to the arena as clean. If that cannot be, it is given up:
+ * better lost than handed out as something that memory from malloc is not.
+ */
+BP_COLD static void renew(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
+{
+    if (bp_arena_renew(&pool->arena, slot)) {
+        bp_count(&cache->counters, BP_COUNT_renewed, 1);
+        bp_arena_put(&pool->arena, slot);
+    } else {
+        bp_count(&cache->counters, BP_COUNT_lost, 1);
+    }
+}
+
+/* A free buffer of the class from the thread's cache or a shard. */
+static struct bp_slot *take_warm(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t dirty_bytes,
+                                 enum source *ret_source)
+{
+    for (;;) {
+        bool stolen = false;
+        *ret_source = THREAD_CACHE;
+        struct bp_slot *slot = bp_tcache_take(cache, class_index, dirty_bytes);
+        if (!slot) {
+            slot = bp_tcache_refill(cache, class_index, dirty_bytes, &stolen);
+            *ret_source = stolen ? STOLEN : SHARD;
+        }
+        if (!slot || BP_LIKELY(!bp_slot_is_tainted(slot)))
+            return slot;
+        renew(pool, cache, slot); /* it was free when the program touched it */
+    }
+}
+
 /* A free buffer that another request left warm, from this class or, to spare memory, from the next larger one. */
-static struct bp_slot *take_recycled(const struct bp_pool *pool, struct bp_tcache *cache, size_t class_index,
+static struct bp_slot *take_recycled(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index,
                                      size_t dirty_bytes, enum source *ret_source)
 {
     size_t last = bp_min(class_index + (may_grow(pool, dirty_bytes) ? 1 : 3), BP_CLASS_COUNT - 1);
     for (size_t from = class_index; from <= last; from++) {
-        bool stolen = false;
-        *ret_source = THREAD_CACHE;
-        struct bp_slot *slot = bp_tcache_take(cache, from, dirty_bytes);
-        if (!slot) {
-            slot = bp_tcache_refill(cache, from, dirty_bytes, &stolen);
-            *ret_source = stolen ? STOLEN : SHARD;
-        }
+        struct bp_slot *slot = take_warm(pool, cache, from, dirty_bytes, ret_source);
         if (slot) {
             bp_count(&cache->counters, BP_COUNT_borrowed, from - class_index);
             return slot;
@@ -200,7 +226,9 @@ static struct bp_slot *take_donor(struct bp_pool *pool, struct bp_tcache *cache,
 {
     for (unsigned i = 0; i < pool->shards.count; i++) {
         struct bp_chain chain = bp_shard_pop(&pool->shards, i, class_index, wanted, 1, 0, &cache->counters);
-        if (chain.head)
+        if (chain.head && BP_UNLIKELY(bp_slot_is_tainted(chain.head)))
+            renew(pool, cache, chain.head);
+        else if (chain.head)
             return chain.head;
     }
     return NULL;
@@ -341,7 +369,7 @@ static struct bp_slot *live_slot(struct bp_pool *pool, const void *p, const char
     struct bp_owner *owner = bp_owner_at(&pool->arena, bp_arena_offset(&pool->arena, p));
     uintptr_t records = bp_owner_records(owner);
     struct bp_slot *slot = records != 0 ? bp_slot_of(records, owner, p) : NULL;
-    if (BP_LIKELY(slot && slot->live == p))
+    if (BP_LIKELY(slot && slot->live && bp_slot_block(slot) == p))
         return slot;
     const char *why = !slot || !slot->home ? "no block was ever there"
                       : slot->live         ? "inside a block, not at its start"
@@ -349,17 +377,20 @@ static struct bp_slot *live_slot(struct bp_pool *pool, const void *p, const char
     bp_fatal("%s(%p): %s (pid %d)", what, p, why, (int)getpid());
 }
 
-static void release(struct bp_tcache *cache, struct bp_slot *slot)
+static void release(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
 {
     slot->live = NULL;
-    bp_tcache_give(cache, slot);
+    if (BP_UNLIKELY(bp_slot_is_tainted(slot)))
+        renew(pool, cache, slot);
+    else
+        bp_tcache_give(cache, slot);
 }
 
 void bp_pool_free_slow(struct bp_pool *pool, void *p)
 {
     struct bp_slot *slot = live_slot(pool, p, "free");
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
-    release(cache, slot);
+    release(pool, cache, slot);
     bp_tcache_leave(cache);
     bp_pool_tick(pool);
 }
@@ -372,13 +403,13 @@ size_t bp_pool_usable_bytes(struct bp_pool *pool, const void *p)
 }
 
 /* Keeps the block where it is if its slot has room and memory. */
-static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, size_t size_bytes)
+static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes)
 {
-    size_t offset = (size_t)(slot->live - bp_slot_base(&pool->arena, slot));
+    size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
     if (offset + size_bytes > bp_class_stride_bytes(slot->class_index))
         return false;
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
-    size_t extent = bp_slot_extent(&pool->arena, slot, slot->live, size_bytes);
+    size_t extent = bp_slot_extent(&pool->arena, slot, p, size_bytes);
     size_t tail_bytes = slot->dirty_bytes > extent ? slot->dirty_bytes - extent : 0;
     bool ok = extend(pool, cache, slot, extent) == 0;
     if (ok) {
@@ -398,16 +429,14 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, size_t s
 static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t size_bytes)
 {
     size_t offset = (size_t)(slot->live - bp_slot_base(&pool->arena, slot));
-    if (slot->dirty_bytes < MOVE_MIN_BYTES || offset >= BP_COLOUR_BYTES)
+    if (slot->dirty_bytes < MOVE_MIN_BYTES || offset >= BP_COLOUR_BYTES || bp_slot_is_tainted(slot))
         return NULL;
     size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
     size_t extent = bp_slot_extent(&pool->arena, slot, slot->live, size_bytes);
     size_t moved_bytes = slot->dirty_bytes;
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
-    bool stolen;
-    struct bp_slot *target = bp_tcache_take(cache, class_index, extent);
-    if (!target)
-        target = bp_tcache_refill(cache, class_index, extent, &stolen);
+    enum source source;
+    struct bp_slot *target = take_warm(pool, cache, class_index, extent, &source);
     if (!target)
         target = bp_arena_take(&pool->arena, class_index);
     struct bp_slot *spare = bp_arena_take(&pool->arena, slot->class_index);
@@ -429,18 +458,18 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
     return block;
 }
 
-static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, size_t size_bytes)
+static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes)
 {
     size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
     void *moved = allocate(pool, class_index, size_bytes, 1, false);
     if (!moved)
         return NULL;
-    size_t copied_bytes = bp_min(bp_pool_usable_bytes(pool, slot->live), size_bytes);
-    memcpy(moved, slot->live, copied_bytes);
+    size_t copied_bytes = bp_min(bp_pool_usable_bytes(pool, p), size_bytes);
+    memcpy(moved, p, copied_bytes);
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     bp_count(&cache->counters, BP_COUNT_realloc_copied, 1);
     bp_count(&cache->counters, BP_COUNT_realloc_copied_bytes, copied_bytes);
-    release(cache, slot);
+    release(pool, cache, slot);
     bp_tcache_leave(cache);
     return moved;
 }
@@ -450,10 +479,10 @@ void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes)
     struct bp_slot *slot = live_slot(pool, p, "realloc");
     if (!serves(pool, size_bytes, 1))
         return refuse(pool);
-    if (resize_in_place(pool, slot, size_bytes))
+    if (resize_in_place(pool, slot, p, size_bytes))
         return p;
     void *moved = grow_by_moving(pool, slot, size_bytes);
-    return moved ? moved : grow_by_copying(pool, slot, size_bytes);
+    return moved ? moved : grow_by_copying(pool, slot, p, size_bytes);
 }
 
 size_t bp_pool_trim(struct bp_pool *pool)

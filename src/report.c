@@ -122,6 +122,9 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     add_amount(text, ", over a limit", counters[BP_COUNT_dropped_bytes]);
     add_amount(text, ", trimmed", counters[BP_COUNT_trimmed_bytes]);
     bp_text_add(text, "; idle thread caches emptied %zu\n", counters[BP_COUNT_drained_caches]);
+    if (counters[BP_COUNT_renewed] + counters[BP_COUNT_lost] > 0)
+        bp_text_add(text, "bufpool: mapped anew, as the program had changed attributes: %zu; given up %zu\n",
+                    counters[BP_COUNT_renewed], counters[BP_COUNT_lost]);
     bp_text_add(text, "bufpool: realloc in place %zu, moved %zu, copied %zu (", counters[BP_COUNT_realloc_in_place],
                 counters[BP_COUNT_realloc_moved], counters[BP_COUNT_realloc_copied]);
     bp_text_add_bytes(text, counters[BP_COUNT_realloc_copied_bytes]);

@@ -480,12 +480,14 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
 void bp_tcaches_visit(struct bp_tcaches *caches, void (*visit)(const struct bp_tcache *cache, void *context),
                       void *context)
 {
-    (void)bp_lock_acquire(&caches->lock);
+    /* Without the lock a record may be seen twice or not at all, but it is never unmapped. */
+    bool locked = bp_lock_try_briefly(&caches->lock);
     for (struct bp_tcache *cache = caches->list; cache; cache = cache->next)
         visit(cache, context);
     visit(&caches->retired, context);
     visit(&caches->orphan, context);
-    bp_lock_release(&caches->lock);
+    if (locked)
+        bp_lock_release(&caches->lock);
 }
 
 size_t bp_tcache_cached_bytes(const struct bp_tcache *cache)
@@ -511,9 +513,10 @@ size_t bp_tcaches_cached_bytes(struct bp_tcaches *caches)
 
 size_t bp_tcaches_thread_total(struct bp_tcaches *caches)
 {
-    (void)bp_lock_acquire(&caches->lock);
+    bool locked = bp_lock_try_briefly(&caches->lock);
     size_t total = caches->thread_total;
-    bp_lock_release(&caches->lock);
+    if (locked)
+        bp_lock_release(&caches->lock);
     return total;
 }
 

@@ -139,7 +139,10 @@ void bp_tcache_flush(struct bp_tcache *cache);
  */
 size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_counters *counters);
 
-/* Calls `visit` with every block of counts: of live threads, of ended ones, of the orphan cache. */
+/*
+ * Calls `visit` with every block of counts: of live threads, of ended ones, of the orphan cache. Never waits long: a
+ * signal handler may end the program, and so ask for the report, in the middle of anything.
+ */
 void bp_tcaches_visit(struct bp_tcaches *caches, void (*visit)(const struct bp_tcache *cache, void *context),
                       void *context);
 /* Bytes in the bins of one cache, and of all. */

@@ -68,7 +68,6 @@ GROUPS = {
         Case('realloc_zero', not_with=('mimalloc',)),
         Case('calloc_dirty 1'),
         Case('calloc_dirty 2'),
-        Case('attributes lock', pools=False),
         Case('attributes lock_all', pools=False),
         Case('optional_frees'),
         Case('libc_growers'),
@@ -93,6 +92,7 @@ GROUPS = {
         Case('fork_raw'),
         Case('fork_loop'),
         Case('fork_handler', not_with=tuple(CHAINS)),
+        Case('exit_handler', pools=False),
         Case('fork_threads', not_with=('mimalloc', 'tbb')),
         Case('family', reports=5),
     ],
@@ -105,6 +105,7 @@ GROUPS = {
     ],
     'limits': [
         Case('limit_during', stderr=['?bufpool: .*'], pools=False),
+        *(Case(f'locked {when}', stderr=['?bufpool: .*'], pools=False) for when in ('before', 'after', 'both', 'root')),
         *(Case(f'exhaustion', limit=limit, stderr=['?bufpool: .*'], pools=False) for limit in ('128M', '1G', '6G')),
         *(
             Case(f'fill {share * mib // 100} {size}', limit=f'{mib}M', stderr=['?bufpool: .*'], pools=False)
@@ -113,7 +114,13 @@ GROUPS = {
             for size in (150, 1024)
         ),
     ],
-    'attributes': [Case(f'attributes {deed}') for deed in ('protect', 'readonly', 'unmap', 'dontfork', 'wipeonfork', 'ring')],
+    'attributes': [
+        Case(f'attributes {deed}')
+        for deed in (
+            'protect', 'readonly', 'unmap', 'move_away', 'ring', 'lock', 'bind', 'guard', 'dontfork', 'wipeonfork', 'dontdump',
+            'hugepage', 'nohugepage', 'mergeable', 'sequential', 'random',
+        )
+    ],
     'stress': [Case(f'stress {seed} 6000') for seed in (2, 3, 4)],
     'long': [Case('thread_churn 100000'), *(Case(f'stress {seed} 6000') for seed in range(10, 40))],
 }

@@ -30,7 +30,7 @@ static void check_slot(struct audit *audit, struct bp_pool *pool, const struct b
         return;
     audit->live_count++;
     audit->live_bytes += slot->dirty_bytes;
-    CHECK(audit, slot->live >= base && slot->live + slot->size_bytes <= base + slot->dirty_bytes,
+    CHECK(audit, bp_slot_block(slot) >= base && bp_slot_block(slot) + slot->size_bytes <= base + slot->dirty_bytes,
           "slot %zu: a block of %zu bytes outside its memory", number, slot->size_bytes);
 }
 

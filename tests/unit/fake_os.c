@@ -57,6 +57,11 @@ static int fake_commit(void *address, size_t bytes)
     return fails(&fake_os.commit) ? -ENOMEM : bp_os_default.commit(address, bytes);
 }
 
+static int fake_renew(void *address, size_t bytes, bool accessible)
+{
+    return fails(&fake_os.renew) ? -ENOMEM : bp_os_default.renew(address, bytes, accessible);
+}
+
 static int fake_purge(void *address, size_t bytes)
 {
     if (fails(&fake_os.purge))
@@ -87,6 +92,7 @@ void fake_os_install(void)
         .map = fake_map,
         .unmap = fake_unmap,
         .commit = fake_commit,
+        .renew = fake_renew,
         .purge = fake_purge,
         .move = fake_move,
         .fence = fake_fence,

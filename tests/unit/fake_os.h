@@ -22,6 +22,7 @@ extern struct fake_os {
     struct fake_call reserve;
     struct fake_call map;
     struct fake_call commit;
+    struct fake_call renew;
     struct fake_call purge;
     struct fake_call move;
     struct fake_call fence;

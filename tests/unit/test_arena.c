@@ -360,3 +360,29 @@ Test(charged_arena, does_not_move_pages)
     check_size(fake_os.move.calls, 0);
     check_size(from->dirty_bytes, 8 * page);
 }
+
+Test(arena, shrunk_it_keeps_the_slots_it_handed_out_and_nothing_else)
+{
+    struct bp_slot *small = bp_arena_take(&arena, 1);
+    struct bp_slot *large = bp_arena_take(&arena, 15);
+    cr_assert_eq(bp_arena_extend(&arena, small, page), 0);
+    cr_assert_eq(bp_arena_extend(&arena, large, 3 * page), 0);
+    *small->home = *large->home = 'x';
+    cr_assert_not(bp_arena_is_hole(&arena, small->home));
+    char *unused = bp_slot_base(&arena, small) + bp_class_stride_bytes(1);
+    cr_assert_not(bp_arena_is_hole(&arena, unused), "it is ours, though not in use");
+
+    bp_arena_shrink(&arena);
+    cr_assert_leq(fake_os.mapped_bytes, bp_class_stride_bytes(1) + bp_class_stride_bytes(15) + 2 * BP_MIB);
+    cr_assert(*small->home == 'x' && *large->home == 'x');
+    cr_assert_not(bp_arena_is_hole(&arena, small->home));
+    cr_assert_not(bp_arena_is_hole(&arena, large->home));
+    cr_assert(!bp_arena_contains(&arena, unused) || bp_arena_is_hole(&arena, unused), "anybody's");
+    bp_arena_put(&arena, small);
+    cr_assert_eq(bp_arena_take(&arena, 1), small);
+    cr_assert_null(bp_arena_take(&arena, 1), "it grows no more");
+    cr_assert_null(bp_arena_take(&arena, 7));
+    bp_arena_shrink(&arena);
+    bp_arena_fini(&arena);
+    cr_assert_leq(fake_os.mapped_bytes, 2 * BP_MIB);
+}

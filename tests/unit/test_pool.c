@@ -733,6 +733,109 @@ Test(pool, a_thread_may_allocate_after_its_cache_ended)
     check_audit(0);
 }
 
+/* Attributes. */
+
+Test(pool, a_tainted_block_goes_by_the_slow_path_and_its_slot_is_mapped_anew)
+{
+    char *block = allocate(300000);
+    stamp(block, 0, 300000, 1);
+    bp_arena_taint(&pool.arena, block + 5 * page, page);
+    size_t offset = bp_arena_offset(&pool.arena, block);
+    cr_assert_not(bp_pool_free_fast(&pool, 0, block, offset));
+    cr_assert(stamp_holds(block, 0, 300000, 1), "it is the program's until it is freed");
+    cr_assert_geq(bp_pool_usable_bytes(&pool, block), 300000);
+    check_audit(1);
+    bp_pool_free_slow(&pool, block);
+    check_size(counted(BP_COUNT_renewed), 1);
+    check_size(fake_os.renew.calls, 1);
+    check_size(pool.budget.footprint_bytes, 0);
+    check_audit(0);
+    char *next = bp_pool_calloc(&pool, 300000);
+    cr_assert_eq(next, block, "the slot serves again");
+    cr_assert(bp_pool_free_fast(&pool, 0, next, offset) || counted(BP_COUNT_renewed) == 1);
+}
+
+Test(pool, what_was_not_touched_is_not_tainted)
+{
+    char *block = allocate(300000);
+    char *other = allocate(300000);
+    bp_arena_taint(&pool.arena, other, 300000);
+    bp_arena_taint(&pool.arena, &block, sizeof block);
+    bp_arena_taint(&pool.arena, NULL, 4096);
+    bp_arena_taint(&pool.arena, (char *)bp_load_relaxed(&pool.arena.base) - page, page);
+    release(block);
+    check_size(counted(BP_COUNT_renewed), 0);
+    release(other);
+    check_size(counted(BP_COUNT_renewed), 1);
+    check_audit(0);
+}
+
+Test(pool, a_tainted_block_grows_in_place_or_by_copying)
+{
+    char *block = allocate(300000);
+    stamp(block, 0, 300000, 1);
+    bp_arena_taint(&pool.arena, block, 1);
+    cr_assert_eq(bp_pool_realloc(&pool, block, 400000), block);
+    block = bp_pool_realloc(&pool, block, 5000000);
+    cr_assert(stamp_holds(block, 0, 300000, 1));
+    check_size(counted(BP_COUNT_realloc_moved), 0);
+    check_size(counted(BP_COUNT_realloc_copied), 1);
+    check_size(counted(BP_COUNT_renewed), 1);
+    check_audit(1);
+    release(block);
+    check_audit(0);
+}
+
+Test(pool, a_range_over_everything_taints_live_and_free)
+{
+    void *blocks[LENGTH(some_sizes)];
+    for (int turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < LENGTH(some_sizes); i++)
+            blocks[i] = allocate(some_sizes[i]);
+        for (size_t i = 0; i < LENGTH(some_sizes); i += 2)
+            release(blocks[i]);
+        bp_arena_taint(&pool.arena, NULL, SIZE_MAX);
+        for (size_t i = 1; i < LENGTH(some_sizes); i += 2)
+            release(blocks[i]);
+    }
+    for (size_t i = 0; i < LENGTH(some_sizes); i++)
+        blocks[i] = allocate(some_sizes[i]);
+    cr_assert_geq(counted(BP_COUNT_renewed) + fake_os.renew.calls, LENGTH(some_sizes));
+    for (size_t i = 0; i < LENGTH(some_sizes); i++)
+        release(blocks[i]);
+}
+
+Test(pool, a_slot_that_cannot_be_mapped_anew_is_given_up)
+{
+    char *block = allocate(300000);
+    bp_arena_taint(&pool.arena, block, 1);
+    fake_os.renew.fail = FAIL_ALWAYS;
+    release(block);
+    check_size(counted(BP_COUNT_lost), 1);
+    check_size(counted(BP_COUNT_renewed), 0);
+    cr_assert_gt(pool.budget.footprint_bytes, 0, "nobody knows what it holds");
+    for (int i = 0; i < 10; i++)
+        cr_assert_neq(allocate(300000), block);
+}
+
+Test(pool, locked_down_it_makes_accessible_only_what_is_asked_for)
+{
+    char *block = allocate(300000);
+    release(block);
+    bp_arena_lock_down(&pool.arena);
+    size_t commits = fake_os.commit.calls;
+    for (size_t i = 0; i < LENGTH(some_sizes); i++) {
+        char *p = allocate(some_sizes[i]);
+        if (p)
+            stamp(p, 0, some_sizes[i], i);
+        if (p)
+            release(p);
+    }
+    cr_assert_geq(fake_os.commit.calls, commits);
+    check_size(pool.arena.moves_left, 0);
+    check_audit(0);
+}
+
 /* Fork. */
 
 static void use_in_child(void *block)

@@ -4,9 +4,76 @@
  * argument names the deed. Blocks are so large that the C library by itself gives each a mapping of its own.
  */
 #include "victim.h"
+#include <dlfcn.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #define SIZE (40 * MIB)
+
+static const struct {
+    const char *deed;
+    int advice;
+    const char *flag; /* what smaps shows while it holds */
+} advices[] = {
+    {"dontfork", MADV_DONTFORK, " dc"},     {"wipeonfork", MADV_WIPEONFORK, " wf"},
+    {"dontdump", MADV_DONTDUMP, " dd"},     {"mergeable", MADV_MERGEABLE, " mg"},
+    {"hugepage", MADV_HUGEPAGE, " hg"},     {"nohugepage", MADV_NOHUGEPAGE, " nh"},
+    {"sequential", MADV_SEQUENTIAL, " sr"}, {"random", MADV_RANDOM, " rr"},
+};
+
+/* The flags of the mapping that holds `address`. */
+static void read_flags(const char *address, char *flags, size_t size)
+{
+    char line[512];
+    int inside = 0;
+    FILE *smaps = fopen("/proc/self/smaps", "r");
+    CHECK(smaps != NULL);
+    while (fgets(line, sizeof line, smaps)) {
+        unsigned long start, end;
+        if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+            inside = (uintptr_t)address >= start && (uintptr_t)address < end;
+        if (inside && strncmp(line, "VmFlags:", 8) == 0)
+            (void)snprintf(flags, size, "%s", line + 8);
+    }
+    (void)fclose(smaps);
+}
+
+/* The memory is as if the C library had just mapped it. */
+static void check_ordinary(const char *block)
+{
+    for (size_t at = 0; at < SIZE; at += MIB / 2) {
+        char flags[256] = "";
+        read_flags(block + at, flags, sizeof flags);
+        CHECK(strstr(flags, " rd wr") == flags && !strstr(flags, " sh") && !strstr(flags, " lo"));
+        for (size_t i = 0; i < LENGTH(advices); i++)
+            CHECK(!strstr(flags, advices[i].flag));
+    }
+    int mode = -1;
+    CHECK(syscall(SYS_get_mempolicy, &mode, NULL, 0, block + 2 * MIB, 2 /* MPOL_F_ADDR */) != 0 || mode == 0);
+}
+
+static int advise(const char *deed, char *page)
+{
+    for (size_t i = 0; i < LENGTH(advices); i++) {
+        if (strcmp(deed, advices[i].deed) == 0) {
+            CHECK(madvise(page, MIB, advices[i].advice) == 0 || errno == EINVAL); /* the kernel may lack it */
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* As libnuma does it. Its function is looked for by name, as only programs that use libnuma have it. */
+static void bind_to_first_node(char *page)
+{
+    long (*mbind)(void *, unsigned long, int, const unsigned long *, unsigned long, unsigned) = NULL;
+    void *symbol = dlsym(RTLD_DEFAULT, "mbind");
+    unsigned long nodes = 1;
+    memcpy(&mbind, &symbol, sizeof symbol);
+    if (mbind)
+        CHECK(mbind(page, MIB, 2 /* MPOL_BIND */, &nodes, 8 * sizeof nodes, 0) == 0 || errno == ENOSYS ||
+              errno == EPERM);
+}
 
 static void mistreat(const char *deed, char *block)
 {
@@ -17,10 +84,12 @@ static void mistreat(const char *deed, char *block)
         CHECK(mprotect(page, MIB, PROT_READ) == 0);
     else if (strcmp(deed, "unmap") == 0)
         CHECK(munmap(page, MIB) == 0);
-    else if (strcmp(deed, "dontfork") == 0)
-        CHECK(madvise(page, MIB, MADV_DONTFORK) == 0);
-    else if (strcmp(deed, "wipeonfork") == 0)
-        CHECK(madvise(page, MIB, MADV_WIPEONFORK) == 0);
+    else if (strcmp(deed, "move_away") == 0)
+        CHECK(mremap(page, MIB, 2 * MIB, MREMAP_MAYMOVE) != MAP_FAILED);
+    else if (strcmp(deed, "guard") == 0)
+        CHECK(madvise(page, MIB, 102 /* MADV_GUARD_INSTALL */) == 0 || errno == EINVAL);
+    else if (strcmp(deed, "bind") == 0)
+        bind_to_first_node(page);
     else if (strcmp(deed, "lock") == 0)
         CHECK(mlock(page, MIB) == 0);
     else if (strcmp(deed, "lock_all") == 0)
@@ -34,7 +103,7 @@ static void mistreat(const char *deed, char *block)
         CHECK(page[MIB + 5] == 'r');
         close(fd);
     } else {
-        CHECK(!"a known deed");
+        CHECK(advise(deed, page));
     }
 }
 
@@ -56,6 +125,8 @@ int main(int argc, char **argv)
         }
         reap(child);
         CHECK(stamped(block, SIZE, (uint64_t)turn));
+        if (strcmp(deed, "lock_all") != 0)
+            check_ordinary(block);
         mistreat(deed, block);
         free(block);
     }

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Calls with which a program changes more than the bytes of an address range.
+ *
+ * Whoever protects, locks, advises or maps over a part of a block expects free() to end that, as it does where blocks
+ * are mapped one by one. So every such call that meets the pool taints the slots it overlaps, before it is made, and
+ * the pool maps them anew before they serve again. All others cost one comparison more.
+ *
+ * Calls go on to the next definition, as other libraries watch them too (those of network cards that write to memory
+ * by themselves); before that can be looked for, straight to the kernel. A program that makes system calls by number
+ * passes us by.
+ *
+ * Layer: P3.
+ */
+/* With it the C library's header gives one of the two names of mmap to the other. */
+#undef _FILE_OFFSET_BITS
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "entry.h"
+#include "process.h"
+
+#ifndef SHM_REMAP
+#define SHM_REMAP 040000
+#endif
+
+BP_ALWAYS_INLINE void taint(const void *address, size_t bytes)
+{
+    struct bp_arena *arena = &bp_process_pool.arena;
+    uintptr_t base = bp_load_relaxed(&arena->base);
+    if (BP_UNLIKELY((uintptr_t)address < base + bp_load_relaxed(&arena->bytes) && (uintptr_t)address + bytes > base))
+        bp_arena_taint(arena, address, bytes);
+}
+
+static void find_next(void *ret_function, _Atomic(void *) *found, const char *name)
+{
+    void *symbol = bp_load_relaxed(found);
+    if (!symbol) {
+        symbol = bp_real_find_next(name);
+        bp_store_relaxed(found, symbol);
+    }
+    memcpy(ret_function, &symbol, sizeof symbol);
+}
+
+/* Declares `next`: the next definition of a function, looked for at its first call that can, or NULL. */
+#define FIND_NEXT(function)                                                                                            \
+    static _Atomic(void *) found;                                                                                      \
+    __typeof__(&(function)) next;                                                                                      \
+    find_next((void *)&next, &found, #function)
+
+/* --- protection --------------------------------------------------------------------------------------------------- */
+
+BP_EXPORT int mprotect(void *address, size_t bytes, int protection)
+{
+    taint(address, bytes);
+    FIND_NEXT(mprotect);
+    return next ? next(address, bytes, protection) : (int)syscall(SYS_mprotect, address, bytes, protection);
+}
+
+BP_EXPORT int pkey_mprotect(void *address, size_t bytes, int protection, int key)
+{
+    taint(address, bytes);
+    FIND_NEXT(pkey_mprotect);
+    return next ? next(address, bytes, protection, key)
+                : (int)syscall(SYS_pkey_mprotect, address, bytes, protection, key);
+}
+
+/* --- advice ------------------------------------------------------------------------------------------------------- */
+
+/* Advice about contents, or about now, leaves nothing behind that the next owner would notice. */
+static bool leaves_attributes(int advice)
+{
+    switch (advice) {
+    case 0:  /* MADV_NORMAL */
+    case 3:  /* MADV_WILLNEED */
+    case 4:  /* MADV_DONTNEED */
+    case 8:  /* MADV_FREE */
+    case 20: /* MADV_COLD */
+    case 21: /* MADV_PAGEOUT */
+    case 22: /* MADV_POPULATE_READ */
+    case 23: /* MADV_POPULATE_WRITE */
+    case 24: /* MADV_DONTNEED_LOCKED */
+    case 25: /* MADV_COLLAPSE */
+        return false;
+    default: /* fork, dump, merging, huge pages, access patterns, guards, poison, and what is yet to come */
+        return true;
+    }
+}
+
+BP_EXPORT int madvise(void *address, size_t bytes, int advice)
+{
+    if (leaves_attributes(advice))
+        taint(address, bytes);
+    FIND_NEXT(madvise);
+    return next ? next(address, bytes, advice) : (int)syscall(SYS_madvise, address, bytes, advice);
+}
+
+BP_EXPORT int posix_madvise(void *address, size_t bytes, int advice)
+{
+    if (leaves_attributes(advice))
+        taint(address, bytes);
+    FIND_NEXT(posix_madvise);
+    return next ? next(address, bytes, advice) : 0;
+}
+
+/* --- locks and policies ------------------------------------------------------------------------------------------- */
+
+BP_EXPORT int mlock(const void *address, size_t bytes)
+{
+    taint(address, bytes);
+    FIND_NEXT(mlock);
+    return next ? next(address, bytes) : (int)syscall(SYS_mlock, address, bytes);
+}
+
+BP_EXPORT int mlock2(const void *address, size_t bytes, unsigned flags)
+{
+    taint(address, bytes);
+    FIND_NEXT(mlock2);
+    return next ? next(address, bytes, flags) : (int)syscall(SYS_mlock2, address, bytes, flags);
+}
+
+BP_EXPORT int munlock(const void *address, size_t bytes)
+{
+    taint(address, bytes);
+    FIND_NEXT(munlock);
+    return next ? next(address, bytes) : (int)syscall(SYS_munlock, address, bytes);
+}
+
+BP_EXPORT int mlockall(int flags)
+{
+    struct bp_pool *pool = bp_process_pool_peek();
+    if (pool)
+        bp_arena_lock_down(&pool->arena);
+    else /* a pool that is made later would ask for more address space than may be locked */
+        bp_store_relaxed(&bp_threshold_bytes, SIZE_MAX);
+    FIND_NEXT(mlockall);
+    return next ? next(flags) : (int)syscall(SYS_mlockall, flags);
+}
+
+/* Defined by libnuma. */
+long mbind(void *address, unsigned long bytes, int mode, const unsigned long *nodes, unsigned long nodes_max,
+           unsigned flags);
+
+BP_EXPORT long mbind(void *address, unsigned long bytes, int mode, const unsigned long *nodes, unsigned long nodes_max,
+                     unsigned flags)
+{
+    taint(address, bytes);
+    FIND_NEXT(mbind);
+    return next ? next(address, bytes, mode, nodes, nodes_max, flags)
+                : syscall(SYS_mbind, address, bytes, mode, nodes, nodes_max, flags);
+}
+
+/* --- mappings ----------------------------------------------------------------------------------------------------- */
+
+BP_EXPORT int munmap(void *address, size_t bytes)
+{
+    taint(address, bytes);
+    FIND_NEXT(munmap);
+    return next ? next(address, bytes) : (int)syscall(SYS_munmap, address, bytes);
+}
+
+BP_EXPORT void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+    if ((flags & MAP_FIXED) != 0)
+        taint(address, bytes);
+    FIND_NEXT(mmap);
+    return next ? next(address, bytes, protection, flags, fd, offset)
+                // NOLINTNEXTLINE(performance-no-int-to-ptr)
+                : (void *)syscall(SYS_mmap, address, bytes, protection, flags, fd, offset);
+}
+
+BP_EXPORT void *mmap64(void *address, size_t bytes, int protection, int flags, int fd, off64_t offset)
+{
+    return mmap(address, bytes, protection, flags, fd, offset);
+}
+
+BP_EXPORT void *mremap(void *address, size_t old_bytes, size_t new_bytes, int flags, ...)
+{
+    va_list list;
+    va_start(list, flags);
+    void *new_address = va_arg(list, void *);
+    va_end(list);
+    taint(address, old_bytes);
+    if ((flags & MREMAP_FIXED) != 0)
+        taint(new_address, new_bytes);
+    FIND_NEXT(mremap);
+    return next ? next(address, old_bytes, new_bytes, flags, new_address)
+                // NOLINTNEXTLINE(performance-no-int-to-ptr)
+                : (void *)syscall(SYS_mremap, address, old_bytes, new_bytes, flags, new_address);
+}
+
+BP_EXPORT int remap_file_pages(void *address, size_t bytes, int protection, size_t page, int flags)
+{
+    taint(address, bytes);
+    FIND_NEXT(remap_file_pages);
+    return next ? next(address, bytes, protection, page, flags)
+                : (int)syscall(SYS_remap_file_pages, address, bytes, protection, page, flags);
+}
+
+BP_EXPORT void *shmat(int id, const void *address, int flags)
+{
+    struct shmid_ds segment;
+    if ((flags & SHM_REMAP) != 0 && address && shmctl(id, IPC_STAT, &segment) == 0)
+        taint(address, segment.shm_segsz);
+    FIND_NEXT(shmat);
+    return next ? next(id, address, flags)
+                : (void *)syscall(SYS_shmat, id, address, flags); // NOLINT(performance-no-int-to-ptr)
+}
