@@ -36,6 +36,18 @@ static long result_of(long result, int saved_errno)
     return result;
 }
 
+static _Atomic(bool) quiet;
+
+void bp_os_keep_quiet(void)
+{
+    bp_store_relaxed(&quiet, true);
+}
+
+bool bp_os_is_quiet(void)
+{
+    return bp_load_relaxed(&quiet);
+}
+
 static void *map_anonymous(size_t bytes, int protection)
 {
     int saved_errno = errno;
@@ -80,23 +92,21 @@ static int os_purge(void *address, size_t bytes)
     return (int)result_of(syscall(SYS_madvise, address, bytes, MADV_DONTNEED), saved_errno);
 }
 
+static int os_resident(const void *address)
+{
+    if (bp_os_is_quiet())
+        return -EPERM;
+    unsigned char in_memory = 0;
+    int saved_errno = errno;
+    long error = result_of(syscall(SYS_mincore, address, bp_os_page_bytes(), &in_memory), saved_errno);
+    return error < 0 ? (int)error : in_memory & 1;
+}
+
 static int os_move(void *from, void *to, size_t bytes)
 {
     int saved_errno = errno;
     int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
     return (int)result_of(syscall(SYS_mremap, from, bytes, bytes, flags, to) == -1 ? -1 : 0, saved_errno);
-}
-
-static _Atomic(bool) quiet;
-
-void bp_os_keep_quiet(void)
-{
-    bp_store_relaxed(&quiet, true);
-}
-
-bool bp_os_is_quiet(void)
-{
-    return bp_load_relaxed(&quiet);
 }
 
 static int os_fence(void)
@@ -125,6 +135,7 @@ const struct bp_os_ops bp_os_default = {
     .commit = os_commit,
     .renew = os_renew,
     .purge = os_purge,
+    .resident = os_resident,
     .move = os_move,
     .fence = os_fence,
     .now_ns = os_now_ns,
@@ -137,6 +148,7 @@ struct bp_os_ops bp_os = {
     .commit = os_commit,
     .renew = os_renew,
     .purge = os_purge,
+    .resident = os_resident,
     .move = os_move,
     .fence = os_fence,
     .now_ns = os_now_ns,

@@ -327,15 +327,17 @@ static void *allocate(struct bp_pool *pool, size_t class_index, size_t size_byte
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     size_t dirty_bytes = 0;
     struct bp_slot *slot = take(pool, cache, class_index, size_bytes, align_bytes, &dirty_bytes);
+    char *p = slot ? slot->live : NULL;
+    bool drop = false;
     if (slot && zero) {
-        bp_count(&cache->counters, BP_COUNT_calloc_bytes_zeroed, dirty_bytes);
+        drop = bp_clear_should_drop(&pool->clear, slot->class_index, p, dirty_bytes);
         bp_count(&cache->counters, BP_COUNT_calloc_bytes_not_zeroed, size_bytes - dirty_bytes);
+        bp_count(&cache->counters, drop ? BP_COUNT_calloc_bytes_dropped : BP_COUNT_calloc_bytes_zeroed, dirty_bytes);
     }
-    void *p = slot ? slot->live : NULL;
     bp_tcache_leave(cache);
     bp_pool_tick(pool);
     if (p && zero)
-        memset(p, 0, dirty_bytes);
+        bp_clear_bytes(p, dirty_bytes, drop);
     return p;
 }
 

@@ -11,6 +11,7 @@
  * Failure: NULL means that the caller should use another allocator; counters say why. errno is never changed.
  * Fork:    the three bp_pools_*fork() functions, from pthread_atfork().
  */
+#include "clear.h"
 #include "decay.h"
 #include "options.h"
 
@@ -23,6 +24,7 @@ struct bp_pool {
     struct bp_tcaches caches;
     struct bp_budget budget;
     struct bp_decay decay;
+    struct bp_clear clear;
     struct bp_meta meta;
     unsigned cpu_count;    /* const */
     bool drops_at_fork;    /* const */

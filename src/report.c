@@ -131,6 +131,7 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     add_amount(text, "), bytes moved", counters[BP_COUNT_realloc_moved_bytes]);
     add_amount(text, "; exchanged between classes", counters[BP_COUNT_exchanged_bytes]);
     add_amount(text, "; calloc cleared", counters[BP_COUNT_calloc_bytes_zeroed]);
+    add_amount(text, ", dropped", counters[BP_COUNT_calloc_bytes_dropped]);
     add_amount(text, ", knew as zero", counters[BP_COUNT_calloc_bytes_not_zeroed]);
     bp_text_add(text, "\nbufpool: threads %zu, lock waits %zu, refills %zu, flushes %zu, drops %zu\n", stats->threads,
                 counters[BP_COUNT_contention], counters[BP_COUNT_refills], counters[BP_COUNT_flushes],

@@ -70,6 +70,11 @@ static int fake_purge(void *address, size_t bytes)
     return bp_os_default.purge(address, bytes);
 }
 
+static int fake_resident(const void *address)
+{
+    return fails(&fake_os.resident) ? -ENOSYS : bp_os_default.resident(address);
+}
+
 static int fake_move(void *from, void *to, size_t bytes)
 {
     return fails(&fake_os.move) ? fake_os.move_error : bp_os_default.move(from, to, bytes);
@@ -94,6 +99,7 @@ void fake_os_install(void)
         .commit = fake_commit,
         .renew = fake_renew,
         .purge = fake_purge,
+        .resident = fake_resident,
         .move = fake_move,
         .fence = fake_fence,
         .now_ns = fake_now_ns,

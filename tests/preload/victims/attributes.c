@@ -41,7 +41,7 @@ static void read_flags(const char *address, char *flags, size_t size)
 /* The memory is as if the C library had just mapped it. */
 static void check_ordinary(const char *block)
 {
-    for (size_t at = 0; at < SIZE; at += MIB / 2) {
+    for (size_t at = MIB + MIB / 2; at < SIZE; at += 8 * MIB) { /* the first is where it is mistreated */
         char flags[256] = "";
         read_flags(block + at, flags, sizeof flags);
         CHECK(strstr(flags, " rd wr") == flags && !strstr(flags, " sh") && !strstr(flags, " lo"));
