@@ -198,6 +198,22 @@ static bool is_ours(const void *p)
     return !custom.replaced && bp_process_owns(p);
 }
 
+/* Operators that the program replaced may have asked for another size than they were. */
+static __attribute__((noinline)) void free_ours(void *p, size_t size, size_t align, const char *call)
+{
+    if (!is_ours(p) || bp_pool_check_sized(&bp_process_pool, p, size, align, call))
+        free(p);
+}
+
+/* As free(): not an instruction more for what is not ours. */
+BP_ALWAYS_INLINE void free_sized_block(void *p, size_t size, size_t align, const char *call)
+{
+    if (BP_LIKELY(!bp_arena_contains(&bp_process_pool.arena, p)))
+        bp_real.free(p);
+    else
+        free_ours(p, size, align, call);
+}
+
 BP_EXPORT void operator_delete(void *p) __asm__("_ZdlPv");
 void operator_delete(void *p)
 {
@@ -225,7 +241,7 @@ void operator_delete_sized(void *p, size_t size)
     if (BP_UNLIKELY(custom.delete_sized != NULL) && !is_ours(p))
         custom.delete_sized(p, size);
     else
-        free(p);
+        free_sized_block(p, size, 1, "operator delete");
 }
 
 BP_EXPORT void operator_delete_array_sized(void *p, size_t size) __asm__("_ZdaPvm");
@@ -235,7 +251,7 @@ void operator_delete_array_sized(void *p, size_t size)
     if (BP_UNLIKELY(custom.delete_array_sized != NULL) && !is_ours(p))
         custom.delete_array_sized(p, size);
     else
-        free(p);
+        free_sized_block(p, size, 1, "operator delete[]");
 }
 
 BP_EXPORT void operator_delete_nothrow(void *p, const struct nothrow *tag) __asm__("_ZdlPvRKSt9nothrow_t");
@@ -276,18 +292,14 @@ void operator_delete_array_aligned(void *p, size_t align)
 BP_EXPORT void operator_delete_sized_aligned(void *p, size_t size, size_t align) __asm__("_ZdlPvmSt11align_val_t");
 void operator_delete_sized_aligned(void *p, size_t size, size_t align)
 {
-    (void)size;
-    (void)align;
-    free(p);
+    free_sized_block(p, size, align, "operator delete");
 }
 
 BP_EXPORT void operator_delete_array_sized_aligned(void *p, size_t size, size_t align)
     __asm__("_ZdaPvmSt11align_val_t");
 void operator_delete_array_sized_aligned(void *p, size_t size, size_t align)
 {
-    (void)size;
-    (void)align;
-    free(p);
+    free_sized_block(p, size, align, "operator delete[]");
 }
 
 BP_EXPORT void operator_delete_aligned_nothrow(void *p, size_t align, const struct nothrow *tag)

@@ -82,17 +82,29 @@ BP_EXPORT void cfree(void *p)
     free(p);
 }
 
+static __attribute__((noinline)) void free_ours(void *p, size_t size, size_t align, const char *call)
+{
+    if (!bp_process_owns(p) || bp_pool_check_sized(&bp_process_pool, p, size, align, call))
+        free(p);
+}
+
+/* As free(): not an instruction more for what is not ours. */
+BP_ALWAYS_INLINE void free_checked(void *p, size_t size, size_t align, const char *call)
+{
+    if (BP_LIKELY(!bp_arena_contains(&bp_process_pool.arena, p)))
+        bp_real.free(p);
+    else
+        free_ours(p, size, align, call);
+}
+
 BP_EXPORT void free_sized(void *p, size_t size)
 {
-    (void)size;
-    free(p);
+    free_checked(p, size, 1, "free_sized");
 }
 
 BP_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
-    (void)align;
-    (void)size;
-    free(p);
+    free_checked(p, size, align, "free_aligned_sized");
 }
 
 BP_EXPORT void *calloc(size_t count, size_t size)
@@ -152,6 +164,10 @@ BP_EXPORT void *realloc(void *p, size_t size)
         return malloc(size);
     if (BP_LIKELY(!bp_process_owns(p)))
         return BP_LIKELY(is_small(size)) ? bp_real.realloc(p, size) : move_in(p, size);
+    if (BP_UNLIKELY(!bp_pool_check(&bp_process_pool, p, "realloc"))) {
+        errno = EINVAL;
+        return NULL;
+    }
     if (size == 0) {
         free(p); /* as the C library does */
         return NULL;

@@ -174,6 +174,17 @@ BP_ALWAYS_INLINE char *bp_slot_block(const struct bp_slot *slot)
     return slot->live - ((uintptr_t)slot->live & BP_TAINT_MARK);
 }
 
+/* The slot whose live block is `p`, which may be any pointer; NULL when there is none. */
+static inline struct bp_slot *bp_arena_live_slot(struct bp_arena *arena, const void *p)
+{
+    if (!bp_arena_contains(arena, p))
+        return NULL;
+    struct bp_owner *owner = bp_owner_at(arena, bp_arena_offset(arena, p));
+    uintptr_t records = bp_owner_records(owner);
+    struct bp_slot *slot = records != 0 ? bp_slot_of(records, owner, p) : NULL;
+    return slot && slot->live && bp_slot_block(slot) == p ? slot : NULL;
+}
+
 BP_ALWAYS_INLINE bool bp_slot_is_tainted(const struct bp_slot *slot)
 {
     return __atomic_load_n(&slot->tainted, __ATOMIC_RELAXED);

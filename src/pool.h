@@ -28,6 +28,7 @@ struct bp_pool {
     struct bp_meta meta;
     unsigned cpu_count;    /* const */
     bool drops_at_fork;    /* const */
+    enum bp_on_error on_error; /* const */
 };
 
 /*
@@ -44,15 +45,23 @@ size_t bp_pool_min_size_bytes(const struct bp_options *options);
 void *bp_pool_alloc_slow(struct bp_pool *pool, size_t size_bytes, size_t align_bytes);
 /* A block of zeros. */
 void *bp_pool_calloc(struct bp_pool *pool, size_t size_bytes);
-/* Frees a pointer that the arena contains. Stops the program if it is not a live block of this pool. */
+/* Frees a pointer that the arena contains. If it is not a live block of this pool, that is misuse (misuse.h). */
 void bp_pool_free_slow(struct bp_pool *pool, void *p);
 /*
  * A block with the same contents, at the same address or another, which has been freed then. NULL leaves the block
- * alone: the pool cannot serve `size_bytes`.
+ * alone: the pool cannot serve `size_bytes`, or `p` was misused.
  */
 void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes);
-/* What the program may use of a live block: its size rounded up to the end of the page. */
+/* What the program may use of a live block: its size rounded up to the end of the page. 0 after misuse. */
 size_t bp_pool_usable_bytes(struct bp_pool *pool, const void *p);
+/* Is `p`, given to `call`, a live block? If not, that was misuse. */
+bool bp_pool_check(struct bp_pool *pool, const void *p, const char *call);
+/*
+ * As bp_pool_check(), for a block that the program gives back as one of this size and alignment. Any other is misuse
+ * too, but the pointer is right: true. Every size from what was asked for to what may be used agrees.
+ */
+bool bp_pool_check_sized(struct bp_pool *pool, const void *p, size_t size_bytes, size_t align_bytes,
+                         const char *call);
 /* Purges all that is free, but for caches of threads that are in the middle of an operation. Returns the bytes. */
 size_t bp_pool_trim(struct bp_pool *pool);
 /* Ages what is free, if it is time to: see decay.h. Slow operations do it themselves. */

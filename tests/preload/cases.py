@@ -40,11 +40,12 @@ CONFIGURATIONS = {
 
 @dataclass
 class Case:
-    """One run of one victim. It must end with status 0 and with exactly the output given here."""
+    """One run of one victim. It must end with status 0, or by a signal, and with exactly the output given here."""
     command: str  # the victim and its arguments
     env: dict = field(default_factory=dict)  # names without BUFPOOL_; {tmp} is a folder of the run's own
     stdout: str = 'ok\n'
-    stderr: list = field(default_factory=list)  # lines; '~' starts a pattern, '?' a pattern that may be missing
+    stderr: list = field(default_factory=list)  # lines; '~' starts a pattern, '?' a pattern that may be missing; {pid}
+    killed: str = ''  # the signal that must end it
     limit: str = ''  # RLIMIT_AS
     closed: bool = False  # start without stdin, stdout and stderr
     not_with: tuple = ()  # chains whose allocator breaks this promise by itself
@@ -147,6 +148,31 @@ IN_FILE = {'STATS': 'json', 'STATS_FILE': '{tmp}/report.json'}
 INACTIVE = 'large_requests == 0'
 FAST = {'DECAY_MS': '300'}
 
+WARN = {'ON_ERROR': 'warn'}
+AT = '0x[0-9a-f]+'
+LARGE = r'\(class 1M, pid {pid}\)'
+FREED = f'a block that is free already {LARGE}'
+WITHIN = f'bytes into the block of 1000000 bytes at {AT} {LARGE}'
+# A deed of victims/misuse.c, and what is said of it.
+MISUSES = [
+    ('free_twice', rf'~bufpool: free\({AT}\): {FREED}'),
+    ('free_twice_elsewhere', rf'~bufpool: free\({AT}\): {FREED}'),
+    ('free_inside', rf'~bufpool: free\({AT}\): 4096 {WITHIN}'),
+    ('free_unaligned', rf'~bufpool: free\({AT}\): unaligned, 1 {WITHIN}'),
+    ('free_inside_freed', rf'~bufpool: free\({AT}\): inside a block that is free {LARGE}'),
+    ('free_nowhere', rf'~bufpool: free\({AT}\): no block was ever there \(pid {{pid}}\)'),
+    ('realloc_freed', rf'~bufpool: realloc\({AT}\): {FREED}'),
+    ('reallocarray_inside', rf'~bufpool: realloc\({AT}\): 64 {WITHIN}'),
+    ('measure_freed', rf'~bufpool: malloc_usable_size\({AT}\): {FREED}'),
+    ('free_sized_wrong', rf'~bufpool: free_sized\({AT}\): as 16 bytes, but it is a block of 1000000 bytes {LARGE}'),
+    ('free_aligned_sized_wrong', rf'~bufpool: free_aligned_sized\({AT}\): as 1000000 bytes aligned to 1073741824, but .* {LARGE}'),
+]
+DELETES = [
+    ('plain', r'operator delete\(.*\): as 8 bytes, but it is a block of 2097160 bytes'),
+    ('array', r'operator delete\[\]\(.*\): as 4194304 bytes, but it is a block of 5242880 bytes'),
+    ('aligned', r'operator delete\(.*\): as 4096 bytes aligned to 4096, but it is a block of 2101248 bytes'),
+]
+
 # The groups that bring their own configurations.
 SPECIAL = {
     'options': [
@@ -212,6 +238,17 @@ SPECIAL = {
         Case('stress 6', {'DECAY_MS': '4', 'MIN_SIZE': '4K'}),
         Case('thread_churn', {'DECAY_MS': '4', 'BACKGROUND': '1'}),
         *(Case(f'leave {how}', {**FAST, 'BACKGROUND': '1'}) for how in ('return', 'quick_exit', '_exit', 'thread')),
+    ],
+    # Stopped at once, or told once of each kind and let go on.
+    'misuse': [
+        *(Case(f'misuse {deed} 1', stdout='', stderr=[line], killed='SIGABRT') for deed, line in MISUSES),
+        *(Case(f'misuse {deed} 3', WARN, stderr=[line], says=['misuses >= 3']) for deed, line in MISUSES),
+        Case('misuse all 2', WARN, stderr=[MISUSES[i][1] for i in (0, 2, 4, 5, 9)], says=['misuses == 2 * (9 + 2 + 2)']),
+        Case('misuse nothing 3', says=['misuses == 0']),
+        Case('misuse free_twice 1', {**WARN, 'DECAY_MS': '0', 'THREAD_CACHE': '0'}, stderr=[MISUSES[0][1]]),
+        *(Case(f'misuse_sized {how}', stdout='', stderr=[f'~bufpool: {line} .*pid {{pid}}\\)'], killed='SIGABRT') for how, line in DELETES),
+        *(Case(f'misuse_sized {how}', WARN, stderr=[f'~bufpool: {line} .*pid {{pid}}\\)'], says=['misuses == 1']) for how, line in DELETES),
+        Case('misuse_sized right', says=['misuses == 0']),
     ],
     'report': [
         *(Case(f'workload {how}', SMALL_MIN, reports=1, says=WORKLOAD) for how in ('return', 'exit', 'quick_exit', '_exit', '_Exit', 'pthread_exit')),

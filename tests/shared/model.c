@@ -26,6 +26,7 @@ enum {
 
 struct shadow {
     char *block; /* NULL: none */
+    char *last;  /* the block before */
     size_t size;
     uint64_t cookie;
 };
@@ -83,7 +84,7 @@ static size_t next_size(void)
     fraction |= next();
     size_t magnitudes = bp_ceil_log2(model.setup->size_max >> SIZE_SHIFT_MIN);
     if (fraction == 0xffff)
-        return (shape & 1) != 0 ? 0 : SIZE_MAX >> (shape >> 2);
+        return (shape & 1) != 0 ? 0 : SIZE_MAX >> (shape >> 4);
     size_t magnitude = (size_t)1 << (SIZE_SHIFT_MIN + (shape & 31) % magnitudes);
     size_t size = magnitude + (magnitude * fraction >> 16);
     unsigned place = shape >> 5;
@@ -103,6 +104,7 @@ static void check_block(const struct shadow *shadow)
     CHECK(usable >= shadow->size && usable < shadow->size + bp_os_page_bytes());
     CHECK(stamp_holds(shadow->block, 0, shadow->size, shadow->cookie));
     CHECK((uintptr_t)shadow->block % BP_COLOUR_STEP_BYTES == 0);
+    CHECK(bp_pool_check_sized(&model.pool, shadow->block, shadow->size, 1, "free_sized"));
 }
 
 static void check_blocks(void)
@@ -163,6 +165,7 @@ static void change_block(struct shadow *shadow)
 static void drop_block(struct shadow *shadow)
 {
     char *block = shadow->block;
+    shadow->last = block;
     shadow->block = NULL;
     if (!bp_pool_free_fast(&model.pool, model.setup->pool_id, block, bp_arena_offset(&model.pool.arena, block)))
         bp_pool_free_slow(&model.pool, block);
@@ -173,6 +176,46 @@ static void drop_blocks(size_t every)
     for (size_t i = 0; i < BLOCKS_MAX; i += every) {
         if (model.shadows[i].block)
             drop_block(&model.shadows[i]);
+    }
+}
+
+/* A pointer into a block, into a slot that is free, or anywhere in the pool; never one that the program holds. */
+static char *wrong_pointer(const struct shadow *shadow)
+{
+    unsigned shape = next();
+    size_t distance = (size_t)(next() + 1) << shape % 24;
+    char *start = shadow->block ? shadow->block : shadow->last;
+    if ((shape & 128) != 0 || !start)
+        start = model.pool.arena.spans->base;
+    char *p = (shape & 64) != 0 ? start - distance : start + distance;
+    if ((shape & 32) != 0)
+        p = start;
+    if (!bp_arena_contains(&model.pool.arena, p) || bp_arena_live_slot(&model.pool.arena, p))
+        return NULL;
+    return p;
+}
+
+/* With ON_ERROR=warn nothing must come of it. */
+static void misuse(const struct shadow *shadow)
+{
+    char *p = model.pool.arena.spans ? wrong_pointer(shadow) : NULL;
+    if (!p)
+        return;
+    model.outcome.misused++;
+    switch (next() % 4) {
+    case 0:
+        CHECK(bp_pool_usable_bytes(&model.pool, p) == 0);
+        break;
+    case 1:
+        CHECK(bp_pool_realloc(&model.pool, p, next_size()) == NULL);
+        break;
+    case 2:
+        CHECK(!bp_pool_check_sized(&model.pool, p, next_size(), 1, "free_sized"));
+        break;
+    default:
+        CHECK(!bp_pool_free_fast(&model.pool, model.setup->pool_id, p, bp_arena_offset(&model.pool.arena, p)));
+        bp_pool_free_slow(&model.pool, p);
+        break;
     }
 }
 
@@ -206,6 +249,7 @@ static void check_sums(void)
     CHECK(stats.large_requests >= model.requests);
     CHECK(stats.large_requests <= model.requests + stats.counters[BP_COUNT_realloc_copied] + stats.forwarded);
     CHECK(stats.forwarded >= model.outcome.refused);
+    CHECK(stats.counters[BP_COUNT_misuses] == model.outcome.misused);
     CHECK(stats.counters[BP_COUNT_realloc_moved] + stats.counters[BP_COUNT_realloc_copied] == model.moved_or_copied);
 }
 
@@ -393,7 +437,9 @@ static void step(void)
         bp_pool_tick(&model.pool);
     } else if (kind == 55) {
         read_failure(model.bytes);
-    } else if (kind < 58) {
+    } else if (kind == 56) {
+        misuse(shadow);
+    } else if (kind == 57) {
         heal_kernel();
     } else if (kind == 58) {
         check_sums();
@@ -427,6 +473,7 @@ void model_setup_init(struct model_setup *setup)
     *setup = (struct model_setup){.size_max = 2 * BP_MIB};
     bp_options_init(&setup->options);
     setup->options.min_size_bytes = 1;
+    setup->options.on_error = BP_ON_ERROR_WARN;
     setup->options.shard_count = 2;
     setup->options.thread_cache_buffers = 3;
     setup->options.thread_cache_bytes = 8 * BP_MIB;

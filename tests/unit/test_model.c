@@ -40,7 +40,8 @@ static struct model_outcome live_through(size_t bytes)
 
 Test(model, of_a_small_pool)
 {
-    (void)live_through(30000);
+    struct model_outcome outcome = live_through(30000);
+    cr_assert(outcome.misused > 0 && outcome.forked > 0);
 }
 
 Test(model, of_other_seeds)

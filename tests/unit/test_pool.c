@@ -454,12 +454,12 @@ Test(pool, misuse_stops_the_program_and_says_why)
         const char *what;
         const char *why;
     } cases[] = {
-        {free_twice, "free", "a block that is free"},
-        {free_inside, "free", "inside a block, not at its start"},
-        {free_nowhere, "free", "no block was ever there"},
-        {free_next_slot, "free", "no block was ever there"},
-        {realloc_freed, "realloc", "a block that is free"},
-        {size_of_freed, "malloc_usable_size", "a block that is free"},
+        {free_twice, "free", "a block that is free already (class 128K, pid "},
+        {free_inside, "free", "bytes into the block of 100000 bytes at 0x"},
+        {free_nowhere, "free", "no block was ever there (pid "},
+        {free_next_slot, "free", "no block was ever there (pid "},
+        {realloc_freed, "realloc", "a block that is free already (class 128K, pid "},
+        {size_of_freed, "malloc_usable_size", "a block that is free already (class 128K, pid "},
     };
     for (size_t i = 0; i < LENGTH(cases); i++) {
         char line[64];
