@@ -26,11 +26,15 @@
 #define GIB ((size_t)1 << 30)
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
+#ifndef VICTIM_STOP
+#define VICTIM_STOP() _exit(1)
+#endif
+
 #define CHECK(promise)                                                                                                 \
     do {                                                                                                               \
         if (!(promise)) {                                                                                              \
             dprintf(2, "%s:%d: not so: %s (errno %d)\n", __FILE__, __LINE__, #promise, errno);                         \
-            _exit(1);                                                                                                  \
+            VICTIM_STOP();                                                                                             \
         }                                                                                                              \
     } while (0)
 
