@@ -408,9 +408,9 @@ static void taint_slot(struct bp_slot *slot)
     __atomic_store_n(&slot->tainted, true, __ATOMIC_RELAXED);
     char *live = __atomic_load_n(&slot->live, __ATOMIC_RELAXED);
     /* The slot need not be the caller's own: somebody may be freeing its block, and then the flag alone is seen. */
-    if (live && ((uintptr_t)live & BP_TAINT_MARK) == 0)
-        (void)__atomic_compare_exchange_n(&slot->live, &live, live + BP_TAINT_MARK, false, __ATOMIC_RELAXED,
-                                          __ATOMIC_RELAXED);
+    char *marked = (char *)((uintptr_t)live | BP_TAINT_MARK); // NOLINT(performance-no-int-to-ptr)
+    if (live && live != marked)
+        (void)__atomic_compare_exchange_n(&slot->live, &live, marked, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
     else if (!live)
         slot->room_bytes = 0; /* free: too small for any hit */
 }

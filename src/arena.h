@@ -44,10 +44,11 @@ struct bp_slot {
 };
 
 /*
- * In `live` of a tainted slot, whose blocks are multiples of 64: the pointer that the program frees then differs from
- * it, and the hit path, which compares the two anyway, leaves the block to the slow path.
+ * In `live` of a tainted slot: the pointer that the program frees then differs from it, and the hit path, which compares
+ * the two anyway, leaves the block to the slow path. No address in the arena has this bit, so no wrong pointer can
+ * pass for a marked one.
  */
-enum { BP_TAINT_MARK = 1 };
+#define BP_TAINT_MARK ((uintptr_t)1 << 63)
 _Static_assert(sizeof(struct bp_slot) == BP_CACHELINE_BYTES, "one cache line a slot");
 
 struct bp_span {
@@ -171,7 +172,7 @@ BP_ALWAYS_INLINE char *bp_slot_base(const struct bp_arena *arena, const struct b
 /* The block that the program holds. */
 BP_ALWAYS_INLINE char *bp_slot_block(const struct bp_slot *slot)
 {
-    return slot->live - ((uintptr_t)slot->live & BP_TAINT_MARK);
+    return (char *)((uintptr_t)slot->live & ~BP_TAINT_MARK); // NOLINT(performance-no-int-to-ptr)
 }
 
 /* The slot whose live block is `p`, which may be any pointer; NULL when there is none. */

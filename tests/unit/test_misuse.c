@@ -92,6 +92,23 @@ Test(misuse, is_described)
     }
 }
 
+static void free_by_the_hit_path(void *p)
+{
+    if (!bp_pool_free_fast(&pool, ID, p, bp_arena_offset(&pool.arena, p)))
+        bp_pool_free_slow(&pool, p);
+}
+
+Test(misuse, of_a_tainted_block_is_described_as_of_any_other)
+{
+    bp_arena_taint(&pool.arena, block, 1);
+    char says[128];
+    for (size_t i = 1; i < 64; i++) {
+        (void)snprintf(says, sizeof says, "unaligned, %zu bytes into the block of 100000 bytes at %p", i, (void *)block);
+        check_line(free_by_the_hit_path, &(struct call){"free", block + i, says, true});
+    }
+    check_says(free_by_the_hit_path, block, "");
+}
+
 static void resize_it(void *p)
 {
     check(bp_pool_realloc(&pool, p, 10) == NULL);
