@@ -22,6 +22,8 @@ static void check_slot(struct audit *audit, struct bp_pool *pool, const struct b
     CHECK(audit, slot->class_index == span->class_index, "slot %zu: class %u", number, slot->class_index);
     CHECK(audit, slot->dirty_bytes <= stride_bytes, "slot %zu: dirty %zu", number, slot->dirty_bytes);
     CHECK(audit, slot->dirty_bytes % pool->arena.page_bytes == 0, "slot %zu: no whole pages", number);
+    if (bp_slot_is_tainted(slot) && !slot->live && slot->room_bytes == 0)
+        room_bytes = 0;
     CHECK(audit, slot->room_bytes == room_bytes, "slot %zu: room %zu, not %zu", number, slot->room_bytes, room_bytes);
 
     struct bp_owner *owner = bp_owner_at(&pool->arena, bp_arena_offset(&pool->arena, base));
@@ -92,11 +94,13 @@ struct audit audit_pool(struct bp_pool *pool)
     struct audit audit = {0};
     size_t slot_count = 0;
     size_t dirty_bytes = 0;
+    size_t tainted_count = 0;
     for (const struct bp_span *span = pool->arena.spans; span; span = span->next) {
         CHECK(&audit, span->carved_count <= span->slot_count, "a span with too many slots");
         for (size_t i = 0; i < span->carved_count; i++) {
             check_slot(&audit, pool, span, i);
             dirty_bytes += span->slots[i].dirty_bytes;
+            tainted_count += bp_slot_is_tainted(&span->slots[i]) && !span->slots[i].live;
         }
         slot_count += span->carved_count;
     }
@@ -122,10 +126,14 @@ struct audit audit_pool(struct bp_pool *pool)
           budget->cached_bytes, charged_bytes);
     CHECK(&audit, charged_bytes <= budget->cached_limit_bytes, "cached %zu above the limit", charged_bytes);
     CHECK(&audit, dirty_bytes <= budget->footprint_limit_bytes, "footprint %zu above the limit", dirty_bytes);
-    CHECK(&audit, slot_count == audit.live_count + audit.cached_count + audit.clean_count,
+    size_t known_count = audit.live_count + audit.cached_count + audit.clean_count;
+    size_t known_bytes = audit.live_bytes + audit.cached_bytes + audit.clean_bytes;
+    audit.lost_count = slot_count - known_count;
+    audit.lost_bytes = dirty_bytes - known_bytes;
+    CHECK(&audit, known_count <= slot_count && audit.lost_count <= tainted_count,
           "%zu slots: %zu live, %zu cached, %zu clean", slot_count, audit.live_count, audit.cached_count,
           audit.clean_count);
-    CHECK(&audit, dirty_bytes == audit.live_bytes + audit.cached_bytes + audit.clean_bytes,
+    CHECK(&audit, known_bytes <= dirty_bytes && (audit.lost_count > 0 || audit.lost_bytes == 0),
           "%zu bytes: %zu live, %zu cached, %zu clean", dirty_bytes, audit.live_bytes, audit.cached_bytes,
           audit.clean_bytes);
     return audit;

@@ -16,6 +16,8 @@ struct audit {
     size_t cached_bytes;
     size_t clean_count;  /* free slots in the arena; without memory unless the kernel refused to take it back */
     size_t clean_bytes;
+    size_t lost_count;   /* given up: tainted, and the kernel would not map them anew */
+    size_t lost_bytes;   /* their dirty bytes, as they stay charged */
     char problem[256];   /* the first equation that does not hold, or "" */
 };
 

@@ -235,6 +235,7 @@ static struct audit check_slots(void)
     if (audit.problem[0] != '\0')
         fail(audit.problem, __LINE__);
     CHECK(audit.live_count == live_count());
+    CHECK(audit.lost_count <= fake_os.renew.failed);
     return audit;
 }
 
@@ -245,7 +246,7 @@ static void check_sums(void)
     bp_report_snapshot(&model.pool, &stats);
     CHECK(stats.footprint_bytes == stats.live_bytes + stats.cached_bytes);
     CHECK(stats.cached_bytes == audit.cached_bytes);
-    CHECK(stats.live_bytes == audit.live_bytes + audit.clean_bytes);
+    CHECK(stats.live_bytes == audit.live_bytes + audit.clean_bytes + audit.lost_bytes);
     CHECK(stats.large_requests >= model.requests);
     CHECK(stats.large_requests <= model.requests + stats.counters[BP_COUNT_realloc_copied] + stats.forwarded);
     CHECK(stats.forwarded >= model.outcome.refused);
@@ -305,10 +306,12 @@ static void fork_now(void)
 
 /* --- the kernel -------------------------------------------------------------------------------------------------- */
 
+static struct fake_call *const calls[] = {
+    &fake_os.reserve, &fake_os.map, &fake_os.commit, &fake_os.purge, &fake_os.move, &fake_os.fence, &fake_os.renew,
+};
+
 static void read_failure(struct model_bytes *bytes)
 {
-    struct fake_call *calls[] = {&fake_os.reserve, &fake_os.map,  &fake_os.commit,
-                                 &fake_os.purge,   &fake_os.move, &fake_os.fence};
     static const int move_errors[] = {-EFAULT, -ENOMEM, -ENOSYS, -EINVAL};
     struct fake_call *call = calls[next_byte(bytes) % (sizeof calls / sizeof calls[0])];
     unsigned when = next_byte(bytes);
@@ -319,10 +322,17 @@ static void read_failure(struct model_bytes *bytes)
 
 static void heal_kernel(void)
 {
-    struct fake_call *calls[] = {&fake_os.reserve, &fake_os.map,  &fake_os.commit,
-                                 &fake_os.purge,   &fake_os.move, &fake_os.fence};
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
         calls[i]->skip = calls[i]->fail = 0;
+}
+
+/* The program changes attributes of pages: of a part of a block, or of all that is near it. */
+static void taint(const struct shadow *shadow)
+{
+    unsigned shape = next();
+    char *start = shadow->block ? shadow->block : shadow->last;
+    if (start)
+        bp_arena_taint(&model.pool.arena, start + ((size_t)next() << shape % 16), (size_t)1 << shape / 16 * 2);
 }
 
 /* --- threads ----------------------------------------------------------------------------------------------------- */
@@ -409,6 +419,8 @@ static void do_rare(void)
         write_reports();
     else if (what == 16)
         bp_arena_shrink(&model.pool.arena);
+    else if (what == 17)
+        bp_arena_lock_down(&model.pool.arena);
 }
 
 static void step(void)
@@ -433,8 +445,9 @@ static void step(void)
         (void)bp_pool_trim(&model.pool);
     } else if (kind == 53) {
         bp_add_relaxed(&fake_os.now_ns, (uint64_t)next() * 50 * 1000 * 1000);
-    } else if (kind == 54) {
         bp_pool_tick(&model.pool);
+    } else if (kind == 54) {
+        taint(shadow);
     } else if (kind == 55) {
         read_failure(model.bytes);
     } else if (kind == 56) {
