@@ -60,7 +60,11 @@ BP_EXPORT int prctl(int option, ...)
     for (int i = 0; i < 4; i++)
         arguments[i] = va_arg(list, unsigned long);
     va_end(list);
-    if (option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP)
+    if ((option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP) && !bp_os_is_quiet()) {
+        /* What making the pool reads and asks for is out of reach later. */
+        if (bp_load_relaxed(&bp_threshold_bytes) != SIZE_MAX)
+            (void)bp_process_pool_get();
         bp_os_keep_quiet();
+    }
     return (int)syscall(SYS_prctl, option, arguments[0], arguments[1], arguments[2], arguments[3]);
 }

@@ -289,6 +289,8 @@ bool bp_os_commit_is_charged(void)
 
 void bp_os_name(void *address, size_t bytes, const char *name)
 {
+    if (bp_os_is_quiet())
+        return;
     int saved_errno = errno;
     (void)result_of(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, bytes, name), saved_errno);
 }

@@ -105,6 +105,8 @@ GROUPS = {
         Case('stress 1'),
     ],
     'limits': [
+        *(Case(f'filtered {when}', {'STATS': '0'}, pools=False) for when in ('used', 'fresh')),
+        *(Case(f'maps_full {more} {when}', stderr=['?bufpool: .*'], pools=False) for more in (10, 100) for when in ('used', 'fresh')),
         Case('limit_during', stderr=['?bufpool: .*'], pools=False),
         *(Case(f'locked {when}', stderr=['?bufpool: .*'], pools=False) for when in ('before', 'after', 'both', 'root')),
         *(Case(f'exhaustion', limit=limit, stderr=['?bufpool: .*'], pools=False) for limit in ('128M', '1G', '6G')),
