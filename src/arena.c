@@ -396,7 +396,10 @@ size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_
     if (slot->dirty_bytes <= keep_bytes)
         return 0;
     size_t purged = slot->dirty_bytes - keep_bytes;
-    if (bp_os.purge(bp_slot_base(arena, slot) + keep_bytes, purged) != 0)
+    /* What is charged when it is committed must not stay so while it is free: others may be in need of it. */
+    bool is_charged = bp_load_relaxed(&arena->commit_is_charged);
+    char *start = bp_slot_base(arena, slot) + keep_bytes;
+    if ((is_charged ? bp_os.renew(start, purged, false) : bp_os.purge(start, purged)) != 0)
         return 0;
     set_dirty(arena, slot, keep_bytes);
     bp_budget_return_footprint(arena->budget, purged);

@@ -248,6 +248,12 @@ static size_t cgroup_limit_bytes(void)
     return limit;
 }
 
+static bool read_rlimit(int resource, struct rlimit *ret_limit)
+{
+    int saved_errno = errno;
+    return result_of(syscall(SYS_prlimit64, 0, resource, NULL, ret_limit), saved_errno) == 0;
+}
+
 size_t bp_os_memory_bytes(void)
 {
     struct sysinfo info;
@@ -256,13 +262,10 @@ size_t bp_os_memory_bytes(void)
     if (result_of(syscall(SYS_sysinfo, &info), saved_errno) == 0)
         ram = (size_t)info.totalram * info.mem_unit;
     size_t limit = cgroup_limit_bytes();
+    struct rlimit data;
+    if (read_rlimit(RLIMIT_DATA, &data) && data.rlim_cur != RLIM_INFINITY)
+        limit = bp_min(limit, (size_t)data.rlim_cur);
     return limit < ram || ram == 0 ? (limit == SIZE_MAX ? 0 : limit) : ram;
-}
-
-static bool read_rlimit(int resource, struct rlimit *ret_limit)
-{
-    int saved_errno = errno;
-    return result_of(syscall(SYS_prlimit64, 0, resource, NULL, ret_limit), saved_errno) == 0;
 }
 
 size_t bp_os_address_space_left_bytes(void)

@@ -47,7 +47,7 @@ extern const struct bp_os_ops bp_os_default;
 size_t bp_os_page_bytes(void);
 /* CPUs that this process may run on, at least 1. */
 unsigned bp_os_cpu_count(void);
-/* The smaller of the machine's memory and the memory limit of the process's cgroup (v1 or v2). 0 when unknown. */
+/* The least of the machine's memory, the limit of the process's cgroup (v1 or v2) and RLIMIT_DATA. 0 when unknown. */
 size_t bp_os_memory_bytes(void);
 /* Address space that RLIMIT_AS leaves to this process; SIZE_MAX when unlimited. */
 size_t bp_os_address_space_left_bytes(void);

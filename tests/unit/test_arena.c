@@ -352,6 +352,37 @@ Test(charged_arena, purged_slots_can_be_used_again)
     cr_assert_eq(take_dirty(CLASS_1M, 8 * page), slot);
 }
 
+/* What the kernel holds against RLIMIT_DATA. */
+static size_t data_bytes(void)
+{
+    char status[4096];
+    cr_assert_gt(bp_os_read_file("/proc/self/status", status, sizeof status), 0);
+    const char *line = strstr(status, "VmData:");
+    cr_assert_not_null(line);
+    return strtoul(line + strlen("VmData:"), NULL, 10) * BP_KIB;
+}
+
+Test(charged_arena, what_is_purged_is_charged_no_more)
+{
+    struct bp_slot *slot = bp_arena_take(&arena, CLASS_1M);
+    size_t before = data_bytes();
+    cr_assert_eq(bp_arena_extend(&arena, slot, BP_MIB / 2), 0);
+    check_size(data_bytes(), before + BP_MIB / 2);
+    check_size(bp_arena_purge(&arena, slot, 0), BP_MIB / 2);
+    check_size(data_bytes(), before);
+}
+
+Test(charged_arena, a_withdrawal_that_fails_leaves_the_slot_dirty_and_charged)
+{
+    struct bp_slot *slot = take_dirty(CLASS_1M, 8 * page);
+    memset(bp_slot_base(&arena, slot), 1, 8 * page);
+    fake_os.renew.fail = 1;
+    check_size(bp_arena_purge(&arena, slot, 0), 0);
+    check_size(slot->dirty_bytes, 8 * page);
+    check_size(budget.footprint_bytes, 8 * page);
+    cr_assert_eq(bp_slot_base(&arena, slot)[8 * page - 1], 1);
+}
+
 Test(charged_arena, does_not_move_pages)
 {
     struct bp_slot *from = take_dirty(CLASS_1M, 8 * page);

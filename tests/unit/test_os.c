@@ -260,6 +260,16 @@ Test(os, memory_is_the_limit_of_the_group)
     check_size(bp_os_memory_bytes(), 104857600);
 }
 
+Test(os, memory_is_the_limit_of_data)
+{
+    struct rlimit limit;
+    (void)getrlimit(RLIMIT_DATA, &limit);
+    limit.rlim_cur = 200 * BP_MIB;
+    enter_groups("0::/\n");
+    cr_assert_eq(setrlimit(RLIMIT_DATA, &limit), 0);
+    check_size(bp_os_memory_bytes(), 200 * BP_MIB);
+}
+
 Test(os, the_tightest_parent_counts)
 {
     enter_groups("0::/one/two\n");
