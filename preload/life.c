@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -61,18 +62,37 @@ static const char *reason_to_stay_out(const struct bp_options *options)
     return NULL;
 }
 
+/*
+ * The lock of the C library's list of streams, which a thread may take again that holds it.
+ *
+ * fork() takes it, with several threads, after our handlers have run. Who holds it may wait for a stream (fflush of all)
+ * whose holder waits for memory (getline): our locks come after it, as the C library's own malloc's do. In the child
+ * fork() makes it new.
+ */
+extern void _IO_list_lock(void);   // NOLINT(bugprone-reserved-identifier)
+extern void _IO_list_unlock(void); // NOLINT(bugprone-reserved-identifier)
+
+/* What the fork that is going on locked; under the streams' lock if there are several threads. */
+static struct bp_pool *locked_pool;
+static bool has_locked_streams;
+
 static void before_fork(void)
 {
-    struct bp_pool *pool = bp_process_pool_peek();
-    if (pool)
-        bp_pools_prefork(&pool, 1);
+    bool has_threads = !__libc_single_threaded;
+    if (has_threads)
+        _IO_list_lock();
+    has_locked_streams = has_threads;
+    locked_pool = bp_process_pool_peek();
+    if (locked_pool)
+        bp_pools_prefork(&locked_pool, 1);
 }
 
 static void after_fork_in_parent(void)
 {
-    struct bp_pool *pool = bp_process_pool_peek();
-    if (pool)
-        bp_pools_postfork_parent(&pool, 1);
+    if (locked_pool) /* and not one that was made meanwhile */
+        bp_pools_postfork_parent(&locked_pool, 1);
+    if (has_locked_streams)
+        _IO_list_unlock();
 }
 
 static void after_fork_in_child(void)

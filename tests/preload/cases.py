@@ -94,6 +94,7 @@ GROUPS = {
         Case('fork_loop'),
         Case('fork_handler', not_with=tuple(CHAINS)),
         Case('exit_handler', pools=False),
+        Case('fork_streams', not_with=tuple(CHAINS)),
         Case('fork_threads', not_with=('mimalloc', 'tbb')),
         Case('family', reports=5),
     ],
