@@ -215,7 +215,11 @@ BP_EXPORT void *aligned_alloc(size_t align, size_t size)
 BP_EXPORT void *memalign(size_t align, size_t size)
 {
     void *p = pool_alloc_aligned(align, size);
-    return p ? p : is_small(size) ? bp_real.memalign(align, size) : or_enomem(bp_real.memalign(align, size));
+    if (p)
+        return p;
+    /* An alignment that cannot be is another error than lack of memory. */
+    bool is_plain = is_small(size) || align > SIZE_MAX / 2 + 1;
+    return is_plain ? bp_real.memalign(align, size) : or_enomem(bp_real.memalign(align, size));
 }
 
 BP_EXPORT void *valloc(size_t size)

@@ -62,6 +62,7 @@ GROUPS = {
         Case('zero_size'),
         Case('align', not_with=('mimalloc',)),
         Case('align_errors'),
+        Case('align_errors memalign', not_with=tuple(CHAINS)),
         Case('overflow'),
         Case('errno_free'),
         Case('realloc_threshold'),

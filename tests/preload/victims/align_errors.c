@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* posix_memalign reports by its value alone: errno and *memptr stay as they were. */
+/*
+ * posix_memalign reports by its value alone: errno and *memptr stay as they were. With an argument: memalign says EINVAL
+ * to an alignment that cannot be, whatever the size; not every allocator does.
+ */
 #include "victim.h"
 
 static const size_t bad[] = {0, 1, 2, 4, 7, 24, 4095, 12288, SIZE_MAX, SIZE_MAX / 2};
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argv;
     static const size_t lengths[] = {1, 200 * KIB, 8 * MIB};
     for (size_t i = 0; i < LENGTH(bad); i++) {
         for (size_t n = 0; n < LENGTH(lengths); n++) {
@@ -30,6 +34,10 @@ int main(void)
     CHECK(pvalloc(huge[2]) == NULL && errno == ENOMEM);
     errno = 0;
     CHECK(valloc(huge[2]) == NULL && errno == ENOMEM);
+    for (size_t i = 0; argc > 1 && i < LENGTH(lengths); i++) {
+        errno = 0;
+        CHECK(memalign(huge[2], lengths[i]) == NULL && errno == EINVAL);
+    }
     exercise(1);
     return done();
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that may have so many mappings (first argument) more and no others, the kernel's limit being reached. It had
- * large blocks before ("used") or not ("fresh").
+ * A process that may have so many mappings (first argument) more and no others, the kernel's limit being reached. It
+ * had large blocks before ("used") or not ("fresh").
  */
 #include "victim.h"
 #include <sys/mman.h>
