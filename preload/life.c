@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "entry.h"
+#include "fork.h"
 #include "process.h"
 #include "report.h"
 #include "ticker.h"
@@ -65,9 +66,9 @@ static const char *reason_to_stay_out(const struct bp_options *options)
 /*
  * The lock of the C library's list of streams, which a thread may take again that holds it.
  *
- * fork() takes it, with several threads, after our handlers have run. Who holds it may wait for a stream (fflush of all)
- * whose holder waits for memory (getline): our locks come after it, as the C library's own malloc's do. In the child
- * fork() makes it new.
+ * fork() takes it, with several threads, after our handlers have run. Who holds it may wait for a stream (fflush of
+ * all) whose holder waits for memory (getline): our locks come after it, as the C library's own malloc's do. In the
+ * child fork() makes it new.
  */
 extern void _IO_list_lock(void);   // NOLINT(bugprone-reserved-identifier)
 extern void _IO_list_unlock(void); // NOLINT(bugprone-reserved-identifier)
@@ -199,7 +200,9 @@ static void report(void)
     static char data[32 * 1024]; /* the stack of the thread that ends the program may be small */
     static struct bp_stats_snapshot stats;
     struct bp_text text = {.data = data, .size = sizeof data};
-    bp_report_snapshot(&bp_process_pool, &stats);
+    struct bp_pool *pool = bp_process_pool_peek();
+    if (pool) /* not one that a signal handler, which ends the program, interrupted in the making */
+        bp_report_snapshot(pool, &stats);
     if (bp_process_options.stats == BP_STATS_JSON)
         bp_report_json(&text, &stats, mode, program_invocation_short_name, pid);
     else

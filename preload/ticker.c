@@ -16,6 +16,7 @@ enum {
     /* Small requests between two looks at the clock. */
     CALLS_PER_LOOK = 256,
     STACK_BYTES = 64 * 1024,
+    WAIT_MIN_NS = 1000000,
 };
 
 _Atomic(bool) bp_ticker_armed;
@@ -67,7 +68,7 @@ static void *run(void *unused)
     while (is_anything_cached()) {
         uint64_t now_ns = bp_os.now_ns();
         uint64_t due_ns = bp_load_relaxed(&decay->due_ns);
-        uint64_t wait_ns = due_ns > now_ns ? due_ns - now_ns : 1000 * 1000;
+        uint64_t wait_ns = due_ns > now_ns ? due_ns - now_ns : WAIT_MIN_NS;
         struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000), .tv_nsec = (long)(wait_ns % 1000000000)};
         (void)nanosleep(&wait, NULL);
         bp_pool_tick(&bp_process_pool);

@@ -44,9 +44,9 @@ struct bp_slot {
 };
 
 /*
- * In `live` of a tainted slot: the pointer that the program frees then differs from it, and the hit path, which compares
- * the two anyway, leaves the block to the slow path. No address in the arena has this bit, so no wrong pointer can
- * pass for a marked one.
+ * In `live` of a tainted slot: the pointer that the program frees then differs from it, and the hit path, which
+ * compares the two anyway, leaves the block to the slow path. No address in the arena has this bit, so no wrong pointer
+ * can pass for a marked one.
  */
 #define BP_TAINT_MARK ((uintptr_t)1 << 63)
 _Static_assert(sizeof(struct bp_slot) == BP_CACHELINE_BYTES, "one cache line a slot");

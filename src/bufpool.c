@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 
+#include "fork.h"
 #include "os.h"
 #include "pool.h"
 #include "report.h"

@@ -38,7 +38,7 @@ static void sweep(struct bp_decay *decay, struct bp_tcaches *caches)
 /* What must be purged now for the backlog to be gone half an interval after the sweep, however rare the ticks are. */
 static size_t slice_bytes(const struct bp_decay *decay, size_t cold_bytes, uint64_t now_ns)
 {
-    uint64_t window_ms = decay->interval_ns / 2 / 1000000 + 1;
+    uint64_t window_ms = bp_max(decay->interval_ns / 2 / 1000000, 1);
     uint64_t past_ms = bp_min((now_ns - decay->swept_ns) / 1000000, window_ms);
     size_t left_bytes = decay->backlog_bytes / window_ms * (window_ms - past_ms);
     return bp_max(cold_bytes - bp_min(cold_bytes, left_bytes), SLICE_MIN_BYTES);

@@ -9,7 +9,7 @@
  * Layer:   7.
  * Owns:    all of it.
  * Failure: NULL means that the caller should use another allocator; counters say why. errno is never changed.
- * Fork:    the three bp_pools_*fork() functions, from pthread_atfork().
+ * Fork:    see fork.h.
  */
 #include "clear.h"
 #include "decay.h"
@@ -66,17 +66,6 @@ bool bp_pool_check_sized(struct bp_pool *pool, const void *p, size_t size_bytes,
 size_t bp_pool_trim(struct bp_pool *pool);
 /* Ages what is free, if it is time to: see decay.h. Slow operations do it themselves. */
 void bp_pool_tick(struct bp_pool *pool);
-
-/*
- * For all pools of the process at once, as locks are taken in rank order over all of them. NULLs are skipped.
- *
- * A signal handler may fork in the middle of an operation, or of another fork. In a process with one thread that must
- * work: the C library's malloc lets it. So with one thread, and only then, prefork does nothing when a lock is held:
- * the code below the handler holds it, goes on in parent and child alike, and will release it.
- */
-void bp_pools_prefork(struct bp_pool *const *pools, size_t count);
-void bp_pools_postfork_parent(struct bp_pool *const *pools, size_t count);
-void bp_pools_postfork_child(struct bp_pool *const *pools, size_t count);
 
 /*
  * The hit path. `size_bytes` is within the pool's range; `id` is the pool's, given by the caller as one with a single

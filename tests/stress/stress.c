@@ -16,6 +16,7 @@
 
 #include "audit.h"
 #include "fake_os.h"
+#include "fork.h"
 #include "report.h"
 #include "stamp.h"
 

@@ -103,7 +103,8 @@ Test(misuse, of_a_tainted_block_is_described_as_of_any_other)
     bp_arena_taint(&pool.arena, block, 1);
     char says[128];
     for (size_t i = 1; i < 64; i++) {
-        (void)snprintf(says, sizeof says, "unaligned, %zu bytes into the block of 100000 bytes at %p", i, (void *)block);
+        (void)snprintf(says, sizeof says, "unaligned, %zu bytes into the block of 100000 bytes at %p", i,
+                       (void *)block);
         check_line(free_by_the_hit_path, &(struct call){"free", block + i, says, true});
     }
     check_says(free_by_the_hit_path, block, "");

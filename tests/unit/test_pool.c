@@ -13,6 +13,7 @@
 
 #include "audit.h"
 #include "fake_os.h"
+#include "fork.h"
 #include "report.h"
 #include "stamp.h"
 #include "support.h"

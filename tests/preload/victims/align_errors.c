@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * posix_memalign reports by its value alone: errno and *memptr stay as they were. With an argument: memalign says EINVAL
- * to an alignment that cannot be, whatever the size; not every allocator does.
+ * posix_memalign reports by its value alone: errno and *memptr stay as they were. With an argument: memalign says
+ * EINVAL to an alignment that cannot be, whatever the size; not every allocator does.
  */
 #include "victim.h"
 
