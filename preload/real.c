@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "boot.h"
@@ -95,7 +96,7 @@ static const char *choose_definer_of(const char *marker, const char *absent)
 static void choose_object(void)
 {
     static struct bp_options options;
-    if (!bp_options_peek(&options, environment(), "UNDERLYING"))
+    if (getauxval(AT_SECURE) || !bp_options_peek(&options, environment(), "UNDERLYING"))
         return;
     if (options.underlying == BP_UNDERLYING_LIBC)
         complaint = choose_definer_of("gnu_get_libc_version", "the C library is not in this process");
