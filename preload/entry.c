@@ -164,7 +164,7 @@ BP_EXPORT void *realloc(void *p, size_t size)
         return malloc(size);
     if (BP_LIKELY(!bp_process_owns(p)))
         return BP_LIKELY(is_small(size)) ? bp_real.realloc(p, size) : move_in(p, size);
-    if (BP_UNLIKELY(!bp_pool_check(&bp_process_pool, p, "realloc"))) {
+    if (BP_UNLIKELY(!bp_pool_live_slot(&bp_process_pool, p, "realloc"))) {
         errno = EINVAL;
         return NULL;
     }

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "misuse.h"
 #include "os.h"
 
 enum {
@@ -362,29 +361,6 @@ void *bp_pool_calloc(struct bp_pool *pool, size_t size_bytes)
     return allocate(pool, bp_class_of(size_bytes), size_bytes, 1, true);
 }
 
-static void count_misuse(struct bp_pool *pool)
-{
-    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
-    bp_count(&cache->counters, BP_COUNT_misuses, 1);
-    bp_tcache_leave(cache);
-}
-
-/* The record of a live block. A pointer that is not one has been freed already or never was handed out: misuse. */
-static struct bp_slot *live_slot(struct bp_pool *pool, const void *p, const char *call)
-{
-    struct bp_slot *slot = bp_arena_live_slot(&pool->arena, p);
-    if (BP_UNLIKELY(!slot)) {
-        bp_misuse_pointer(&pool->arena, pool->on_error, call, p);
-        count_misuse(pool);
-    }
-    return slot;
-}
-
-bool bp_pool_check(struct bp_pool *pool, const void *p, const char *call)
-{
-    return live_slot(pool, p, call) != NULL;
-}
-
 static void release(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
 {
     slot->live = NULL;
@@ -396,39 +372,13 @@ static void release(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slo
 
 void bp_pool_free_slow(struct bp_pool *pool, void *p)
 {
-    struct bp_slot *slot = live_slot(pool, p, "free");
+    struct bp_slot *slot = bp_pool_live_slot(pool, p, "free");
     if (!slot)
         return;
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     release(pool, cache, slot);
     bp_tcache_leave(cache);
     bp_pool_tick(pool);
-}
-
-static size_t usable_bytes(const struct bp_pool *pool, const struct bp_slot *slot)
-{
-    uintptr_t start = (uintptr_t)bp_slot_block(slot);
-    return bp_align_up(start + slot->size_bytes, pool->arena.page_bytes) - start;
-}
-
-size_t bp_pool_usable_bytes(struct bp_pool *pool, const void *p)
-{
-    const struct bp_slot *slot = live_slot(pool, p, "malloc_usable_size");
-    return slot ? usable_bytes(pool, slot) : 0;
-}
-
-bool bp_pool_check_sized(struct bp_pool *pool, const void *p, size_t size_bytes, size_t align_bytes,
-                         const char *call)
-{
-    const struct bp_slot *slot = live_slot(pool, p, call);
-    if (!slot)
-        return false;
-    if (size_bytes < slot->size_bytes || size_bytes > usable_bytes(pool, slot) ||
-        ((uintptr_t)p & (align_bytes - 1)) != 0) {
-        bp_misuse_size(pool->on_error, call, slot, size_bytes, align_bytes);
-        count_misuse(pool);
-    }
-    return true;
 }
 
 /* Keeps the block where it is if its slot has room and memory. */
@@ -493,7 +443,7 @@ static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const c
     void *moved = allocate(pool, class_index, size_bytes, 1, false);
     if (!moved)
         return NULL;
-    size_t copied_bytes = bp_min(usable_bytes(pool, slot), size_bytes);
+    size_t copied_bytes = bp_min(bp_pool_usable_bytes(pool, p), size_bytes);
     memcpy(moved, p, copied_bytes);
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     bp_count(&cache->counters, BP_COUNT_realloc_copied, 1);
@@ -505,7 +455,7 @@ static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const c
 
 void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes)
 {
-    struct bp_slot *slot = live_slot(pool, p, "realloc");
+    struct bp_slot *slot = bp_pool_live_slot(pool, p, "realloc");
     if (!slot)
         return NULL;
     if (!serves(pool, size_bytes, 1))

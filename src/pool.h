@@ -54,10 +54,10 @@ void bp_pool_free_slow(struct bp_pool *pool, void *p);
 void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes);
 /* What the program may use of a live block: its size rounded up to the end of the page. 0 after misuse. */
 size_t bp_pool_usable_bytes(struct bp_pool *pool, const void *p);
-/* Is `p`, given to `call`, a live block? If not, that was misuse. */
-bool bp_pool_check(struct bp_pool *pool, const void *p, const char *call);
+/* The slot whose live block is `p`, given to `call`. NULL: there is none, and that was misuse. */
+struct bp_slot *bp_pool_live_slot(struct bp_pool *pool, const void *p, const char *call);
 /*
- * As bp_pool_check(), for a block that the program gives back as one of this size and alignment. Any other is misuse
+ * Is there one, for a program that gives back a block of this size and alignment? A block of another one is misuse
  * too, but the pointer is right: true. Every size from what was asked for to what may be used agrees.
  */
 bool bp_pool_check_sized(struct bp_pool *pool, const void *p, size_t size_bytes, size_t align_bytes,
