@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dump.h"
 #include "os.h"
 #include "process.h"
 #include "ticker.h"
@@ -27,6 +28,7 @@ BP_ALWAYS_INLINE bool is_small(size_t size)
 static void *pool_alloc_slow(size_t size, size_t align)
 {
     struct bp_pool *pool = bp_process_pool_get();
+    bp_dump_if_asked();
     return pool ? bp_pool_alloc_slow(pool, size, align) : NULL;
 }
 
@@ -64,6 +66,7 @@ BP_COLD static void free_slow(void *p)
     }
     bp_pool_free_slow(&bp_process_pool, p);
     bp_ticker_arm();
+    bp_dump_if_asked();
 }
 
 BP_EXPORT BP_LINE_ALIGNED void free(void *p)
@@ -114,6 +117,7 @@ BP_EXPORT void *calloc(size_t count, size_t size)
         return bp_real.calloc(count, size);
     if (!__builtin_mul_overflow(count, size, &bytes)) {
         struct bp_pool *pool = bp_process_pool_get();
+        bp_dump_if_asked();
         void *p = pool ? bp_pool_calloc(pool, bytes) : NULL;
         if (p)
             return p;
@@ -174,6 +178,7 @@ BP_EXPORT void *realloc(void *p, size_t size)
     }
     if (is_small(size))
         return move_out_small(p, size);
+    bp_dump_if_asked();
     void *moved = bp_pool_realloc(&bp_process_pool, p, size);
     return moved ? moved : move_out_large(p, size);
 }

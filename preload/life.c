@@ -6,20 +6,20 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/single_threaded.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "dump.h"
 #include "entry.h"
 #include "fork.h"
+#include "onsignal.h"
+#include "out.h"
 #include "process.h"
-#include "report.h"
 #include "ticker.h"
 
 /* Defined by programs that carry a sanitizer, which must see every allocation itself. */
@@ -28,9 +28,6 @@ extern void __hwasan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserv
 extern void __lsan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved-identifier)
 extern void __msan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved-identifier)
 extern void __tsan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved-identifier)
-
-static const char *mode = "off"; /* for the report */
-static _Atomic(pid_t) reporter;  /* the process that has not reported yet; 0 when there is nothing to do */
 
 /* --- start ------------------------------------------------------------------------------------------------------ */
 
@@ -103,11 +100,8 @@ static void after_fork_in_child(void)
         bp_pools_postfork_child(&pool, 1);
         bp_ticker_after_fork();
     }
-    if (bp_process_options.stats != BP_STATS_OFF)
-        bp_store_relaxed(&reporter, getpid());
+    bp_dump_start();
 }
-
-static void report_at_quick_exit(void);
 
 __attribute__((constructor)) static void start(void)
 {
@@ -129,14 +123,15 @@ __attribute__((constructor)) static void start(void)
     /* Registered as early as we can: handlers that were registered before ours see our locks free. */
     if (!reason || options->stats != BP_STATS_OFF)
         (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-    if (options->stats != BP_STATS_OFF) {
-        bp_store_relaxed(&reporter, getpid());
-        (void)at_quick_exit(report_at_quick_exit);
-    }
+    bp_dump_start();
+    if (options->stats != BP_STATS_OFF)
+        (void)at_quick_exit(bp_dump_at_end);
     if (!reason) {
-        mode = "pool";
+        bp_dump_mode = "pool";
         bp_process_pool.max_size_bytes = options->max_size_bytes;
         bp_store_relaxed(&bp_threshold_bytes, bp_pool_min_size_bytes(options));
+        if (options->stats_signal[0] != '\0')
+            bp_onsignal_start(options->stats_signal);
     } else if (options->verbose) {
         bp_say("not active in %s: %s", program_invocation_short_name, reason);
     }
@@ -145,90 +140,14 @@ __attribute__((constructor)) static void start(void)
 
 /* --- end -------------------------------------------------------------------------------------------------------- */
 
-/* The path with %p, %e, %t and %% expanded. */
-static void expand_path(struct bp_text *path, const char *pattern)
-{
-    for (const char *c = pattern; *c != '\0'; c++) {
-        if (c[0] != '%' || c[1] == '\0') {
-            bp_text_add(path, "%c", *c);
-            continue;
-        }
-        switch (*++c) {
-        case 'p':
-            bp_text_add(path, "%d", (int)getpid());
-            break;
-        case 'e':
-            bp_text_add(path, "%s", program_invocation_short_name);
-            break;
-        case 't':
-            bp_text_add(path, "%zu", (size_t)time(NULL));
-            break;
-        case '%':
-            bp_text_add(path, "%%");
-            break;
-        default:
-            bp_text_add(path, "%%%c", *c);
-            break;
-        }
-    }
-}
-
-/* Reports are appended, in one write: several processes may share a file. */
-static int open_report(void)
-{
-    if (bp_process_options.stats_file[0] == '\0')
-        return bp_out_stderr();
-    char path[2 * BP_TEXT_OPTION_BYTES];
-    struct bp_text text = {.data = path, .size = sizeof path};
-    expand_path(&text, bp_process_options.stats_file);
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
-    if (fd < 0)
-        bp_warn("BUFPOOL_STATS_FILE=%s: cannot open (%s); no report written", path, strerrordesc_np(errno));
-    return fd;
-}
-
-/* Once a process. A child of vfork() shares our memory and is not us: the report stays with the parent. */
-static void report(void)
-{
-    if (bp_load_relaxed(&reporter) == 0) /* no system call for nothing: the program may be under a filter of them */
-        return;
-    pid_t pid = getpid();
-    pid_t expected = pid;
-    if (!atomic_compare_exchange_strong(&reporter, &expected, 0))
-        return;
-    int saved_errno = errno;
-    static char data[32 * 1024]; /* the stack of the thread that ends the program may be small */
-    static struct bp_stats_snapshot stats;
-    struct bp_text text = {.data = data, .size = sizeof data};
-    struct bp_pool *pool = bp_process_pool_peek();
-    if (pool) /* not one that a signal handler, which ends the program, interrupted in the making */
-        bp_report_snapshot(pool, &stats);
-    if (bp_process_options.stats == BP_STATS_JSON)
-        bp_report_json(&text, &stats, mode, program_invocation_short_name, pid);
-    else
-        bp_report_text(&text, &stats, mode, program_invocation_short_name, pid);
-    /* Opened when all is ready: a process that is killed meanwhile leaves no empty file. */
-    int fd = open_report();
-    if (fd >= 0)
-        (void)bp_write_full(fd, text.data, text.length);
-    if (fd > STDERR_FILENO)
-        (void)close(fd);
-    errno = saved_errno;
-}
-
 __attribute__((destructor)) static void report_at_exit(void)
 {
-    report();
-}
-
-static void report_at_quick_exit(void)
-{
-    report();
+    bp_dump_at_end();
 }
 
 BP_EXPORT void _exit(int status) // NOLINT(bugprone-reserved-identifier)
 {
-    report();
+    bp_dump_at_end();
     for (;;)
         (void)syscall(SYS_exit_group, status);
 }

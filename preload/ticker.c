@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include "dump.h"
 #include "os.h"
 #include "out.h"
 #include "process.h"
@@ -23,21 +24,40 @@ _Atomic(bool) bp_ticker_armed;
 static BP_THREAD_LOCAL unsigned calls_left = 1;
 static void *(*underlying_malloc)(size_t size); /* set before it is first used */
 
+static void *ticking_malloc(size_t size);
+static void *answering_malloc(size_t size);
+
 static bool is_anything_cached(void)
 {
     return bp_load_relaxed(&bp_process_pool.budget.cached_bytes) > 0;
 }
 
-/* A word that other threads read as they call through it: either value will do. */
-static void set_malloc(void *(*function)(size_t size))
+static void *(*malloc_for_now(void))(size_t size)
 {
-    __atomic_store_n(&bp_real.malloc, function, __ATOMIC_RELAXED);
+    if (bp_load_relaxed(&bp_dump_asked) != 0)
+        return answering_malloc;
+    return bp_load_relaxed(&bp_ticker_armed) ? ticking_malloc : underlying_malloc;
+}
+
+/*
+ * After every change of what malloc_for_now() looks at, in threads and signal handlers alike: makes the table agree. It
+ * is a word that other threads read as they call through it, any value will do for a while; but the last one stays, so
+ * who writes looks again after that.
+ */
+static void set_malloc(void)
+{
+    void *(*function)(size_t size);
+    do {
+        function = malloc_for_now();
+        __atomic_store_n(&bp_real.malloc, function, __ATOMIC_RELAXED);
+        atomic_thread_fence(memory_order_seq_cst);
+    } while (function != malloc_for_now());
 }
 
 static void disarm(void)
 {
-    set_malloc(underlying_malloc);
     bp_store_relaxed(&bp_ticker_armed, false);
+    set_malloc();
     if (is_anything_cached()) /* since we looked */
         bp_ticker_arm();
 }
@@ -57,6 +77,13 @@ static void *ticking_malloc(size_t size)
     return underlying_malloc(size);
 }
 
+static void *answering_malloc(size_t size)
+{
+    bp_dump_if_asked();
+    set_malloc();
+    return underlying_malloc(size);
+}
+
 /* --- the thread, if wanted ---------------------------------------------------------------------------------------- */
 
 static _Atomic(bool) has_thread;
@@ -72,6 +99,7 @@ static void *run(void *unused)
         struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000), .tv_nsec = (long)(wait_ns % 1000000000)};
         (void)nanosleep(&wait, NULL);
         bp_pool_tick(&bp_process_pool);
+        bp_dump_if_asked();
     }
     /* Nothing to do until something is cached again: a thread is made quickly enough. */
     bp_store_relaxed(&has_thread, false);
@@ -104,17 +132,28 @@ static void start_thread(void)
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 
+bool bp_ticker_prepare(void)
+{
+    if (!underlying_malloc && bp_real_is_found())
+        __atomic_store_n(&underlying_malloc, bp_real.malloc, __ATOMIC_RELAXED);
+    return underlying_malloc;
+}
+
+void bp_ticker_hurry(void)
+{
+    if (underlying_malloc)
+        set_malloc();
+}
+
 void bp_ticker_start(void)
 {
-    if (bp_process_options.decay_ms == 0 || !is_anything_cached() || !bp_real_is_found())
+    if (bp_process_options.decay_ms == 0 || !is_anything_cached() || !bp_ticker_prepare())
         return;
     bool expected = false;
     if (!atomic_compare_exchange_strong(&bp_ticker_armed, &expected, true))
         return;
     int saved_errno = errno;
-    if (!underlying_malloc)
-        __atomic_store_n(&underlying_malloc, bp_real.malloc, __ATOMIC_RELAXED);
-    set_malloc(ticking_malloc);
+    set_malloc();
     if (bp_process_options.background)
         start_thread();
     errno = saved_errno;

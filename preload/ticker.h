@@ -9,7 +9,8 @@
  * How:   while something is cached, the table of the underlying allocator holds a malloc that counts down and looks at
  *        the clock now and then; when nothing is, the table holds the allocator's own again, and a small request costs
  *        what it always did. With BUFPOOL_BACKGROUND=1 a thread does the same for programs that sleep.
- * Layer: P2. May use process, real and all of src/.
+ * Asked: when somebody asks for a report (dump.h), the next small request of any thread answers.
+ * Layer: P2. May use dump, process, real and all of src/.
  * Fork:  bp_ticker_after_fork() in the child; the thread starts again when there is something to do.
  */
 #include "atomic.h"
@@ -17,6 +18,10 @@
 extern BP_HIDDEN _Atomic(bool) bp_ticker_armed;
 
 BP_COLD void bp_ticker_start(void);
+/* False while the underlying allocator is not known. Before bp_ticker_hurry() can do anything. */
+bool bp_ticker_prepare(void);
+/* Lets the next small request see what was asked of dump. For signal handlers. */
+void bp_ticker_hurry(void);
 void bp_ticker_after_fork(void);
 
 /* After an operation that may have left something cached. */

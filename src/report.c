@@ -92,12 +92,13 @@ static void add_class_table(struct bp_text *text, const struct bp_stats_snapshot
     }
 }
 
-void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats, const char *mode,
-                    const char *program, int pid)
+void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
+                    const struct bp_report_subject *subject)
 {
     const size_t *counters = stats->counters;
     size_t rate = bp_report_hit_rate(stats);
-    bp_text_add(text, "bufpool: report of %s, pid %d, mode %s\n", program, pid, mode);
+    bp_text_add(text, "bufpool: report of %s, pid %d, mode %s%s\n", subject->program, subject->pid, subject->mode,
+                subject->reason == BP_REPORT_ON_SIGNAL ? ", on signal" : "");
     if (stats->large_requests == 0) {
         bp_text_add(text, "bufpool: no large requests\n");
         return;
@@ -139,13 +140,14 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     add_class_table(text, stats);
 }
 
-void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats, const char *mode,
-                    const char *program, int pid)
+void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats,
+                    const struct bp_report_subject *subject)
 {
     size_t rate = bp_report_hit_rate(stats);
     bp_text_add(text, "{\"schema_version\":%d,\"program\":", BP_REPORT_SCHEMA_VERSION);
-    bp_text_add_json(text, program);
-    bp_text_add(text, ",\"pid\":%d,\"mode\":\"%s\",\"hit_rate\":%zu.%zu%zu%zu%zu", pid, mode, rate / 10000,
+    bp_text_add_json(text, subject->program);
+    bp_text_add(text, ",\"pid\":%d,\"mode\":\"%s\",\"reason\":\"%s\",\"hit_rate\":%zu.%zu%zu%zu%zu", subject->pid,
+                subject->mode, subject->reason == BP_REPORT_ON_SIGNAL ? "signal" : "end", rate / 10000,
                 rate / 1000 % 10, rate / 100 % 10, rate / 10 % 10, rate % 10);
 #define NUMBER(name) bp_text_add(text, ",\"" #name "\":%zu", stats->name);
     NUMBER(large_requests)

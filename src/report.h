@@ -44,12 +44,22 @@ struct bp_stats_snapshot {
     struct bp_class_stats classes[BP_CLASS_COUNT];
 };
 
+enum bp_report_reason { BP_REPORT_AT_END, BP_REPORT_ON_SIGNAL };
+
+/* Whom a report is about, and why it is made. */
+struct bp_report_subject {
+    const char *program;
+    const char *mode;
+    int pid;
+    enum bp_report_reason reason;
+};
+
 void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stats);
 /* Hits of every source in tenths of a per mille of the requests: 9950 is 99.50 %. */
 size_t bp_report_hit_rate(const struct bp_stats_snapshot *stats);
-void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats, const char *mode,
-                    const char *program, int pid);
-void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats, const char *mode,
-                    const char *program, int pid);
+void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
+                    const struct bp_report_subject *subject);
+void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats,
+                    const struct bp_report_subject *subject);
 
 #endif

@@ -151,6 +151,11 @@ SMALL_MIN = {'MIN_SIZE': '64K'}
 IN_FILE = {'STATS': 'json', 'STATS_FILE': '{tmp}/report.json'}
 INACTIVE = 'large_requests == 0'
 FAST = {'DECAY_MS': '300'}
+END_IN_TEXT = {'STATS': 'text'}
+TEXT_REPORT = ['~bufpool: report of [a-z]+, pid \\d+, mode pool'] + ['~bufpool: (?!report).*'] * 7 + ['?bufpool: (?!report).*'] * 20
+ASKED_TEXT = [TEXT_REPORT[0] + ', on signal', *TEXT_REPORT[1:]]
+NOT_SIGNAL = ('bufpool: BUFPOOL_STATS_SIGNAL={}: not a signal that can be used so; accepted: a name or number such as USR2, SIGUSR2, 12 or '
+              'RTMIN+3, and perhaps ,trim; using none')
 
 WARN = {'ON_ERROR': 'warn'}
 AT = '0x[0-9a-f]+'
@@ -253,6 +258,23 @@ SPECIAL = {
         *(Case(f'misuse_sized {how}', stdout='', stderr=[f'~bufpool: {line} .*pid {{pid}}\\)'], killed='SIGABRT') for how, line in DELETES),
         *(Case(f'misuse_sized {how}', WARN, stderr=[f'~bufpool: {line} .*pid {{pid}}\\)'], says=['misuses == 1']) for how, line in DELETES),
         Case('misuse_sized right', says=['misuses == 0']),
+    ],
+    # Answered at the first request after the signal, so without the 12 MiB that come later.
+    'memory': [
+        *(Case(f'asked {how}', {'STATS_SIGNAL': signal}, reports=2,
+               says=['reason == "signal"', '5 * MIB <= live_bytes < 12 * MIB', 'all(c["size_bytes"] < 16 * MIB for c in classes)'])
+          for how, signal in [('small', 'USR2'), ('small', 'SIGUSR2'), ('small', '12'), ('large', 'USR2'), ('chained', 'USR2')]),
+        Case('asked small', {'STATS_SIGNAL': 'USR2', 'DECAY_MS': '0'}, reports=2, says=['reason == "signal"', 'cached_bytes >= 30 * MIB']),
+        Case('asked sleep', {**FAST, 'STATS_SIGNAL': 'USR2', 'BACKGROUND': '1'}, reports=2, says=['reason == "signal"']),
+        Case('asked fork', {'STATS_SIGNAL': 'USR2'}, reports=3, says=['reason == "signal"']),
+        Case('asked own', {'STATS_SIGNAL': 'USR2'}, reports=1, says=['reason == "end"', 'trimmed_bytes == 0']),
+        Case('asked storm', {'STATS_SIGNAL': 'USR2,trim'}, says=['reason == "signal"']),
+        Case('asked storm', {'STATS_SIGNAL': 'USR2,trim', 'MIN_SIZE': '4K', 'DECAY_MS': '4', 'BACKGROUND': '1'}, says=['reason == "signal"']),
+        Case('asked small', {'STATS_SIGNAL': 'USR2,trim', **END_IN_TEXT}, stderr=ASKED_TEXT + TEXT_REPORT, reports=0),
+        Case('asked small', {'STATS_SIGNAL': 'USR2', 'STATS': '0'}, stderr=ASKED_TEXT),
+        Case('idle', {'STATS_SIGNAL': 'RTMIN+3'}, pools=False, reports=1),
+        *(Case('idle', {'STATS_SIGNAL': bad}, pools=False, stderr=[NOT_SIGNAL.format(bad)])
+          for bad in ('x', '0', '65', '-3', 'KILL', 'SIGSEGV', '19', 'RTMIN-1', 'RTMAX+1', 'RTMIN+40', 'USR2,', 'USR2,trimm', ',trim', 'USR')),
     ],
     'report': [
         *(Case(f'workload {how}', SMALL_MIN, reports=1, says=WORKLOAD) for how in ('return', 'exit', 'quick_exit', '_exit', '_Exit', 'pthread_exit')),

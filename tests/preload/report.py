@@ -22,6 +22,7 @@ IDENTITIES = [
     'all(c["requests"] > 0 for c in classes)',
     'sorted(c["size_bytes"] for c in classes) == [c["size_bytes"] for c in classes]',
     'mode in ("pool", "off")',
+    'reason in ("end", "signal")',
     'isinstance(program, str) and isinstance(estimate_method, str)',
 ]
 

@@ -262,10 +262,11 @@ static void write_reports(void)
     struct bp_stats_snapshot stats;
     bp_report_snapshot(&model.pool, &stats);
     struct bp_text text = {.data = data, .size = 1 + (size_t)next() * 256};
-    bp_report_text(&text, &stats, "pool", "model", 1);
+    const struct bp_report_subject subject = {.program = "model", .mode = "pool", .pid = 1};
+    bp_report_text(&text, &stats, &subject);
     CHECK(text.length < text.size && data[text.length] == '\0');
     text.length = 0;
-    bp_report_json(&text, &stats, "pool", "model", 1);
+    bp_report_json(&text, &stats, &subject);
     CHECK(text.length < text.size && data[text.length] == '\0');
 }
 

@@ -279,7 +279,7 @@ static void *look_on(void *unused)
         CHECK(stats.peak_cached_bytes <= stats.cache_limit_bytes, "the cache passed its limit");
         CHECK(stats.footprint_bytes <= pool.budget.footprint_limit_bytes, "the footprint passed its limit");
         struct bp_text text = {.data = data, .size = sizeof data};
-        bp_report_json(&text, &stats, "pool", "stress", 0);
+        bp_report_json(&text, &stats, &(struct bp_report_subject){.program = "stress", .mode = "pool"});
         bp_add_relaxed(&fake_os.now_ns, 2000000);
         bp_pool_tick(&pool);
         if (look % 16 == 0)

@@ -43,17 +43,21 @@ static void use_pool(void)
     bp_report_snapshot(&pool, &stats);
 }
 
+static struct bp_report_subject subject = {.mode = "pool", .pid = 4711};
+
 static const char *text_of_report(const char *program)
 {
     struct bp_text text = {.data = data, .size = sizeof data};
-    bp_report_text(&text, &stats, "pool", program, 4711);
+    subject.program = program;
+    bp_report_text(&text, &stats, &subject);
     return data;
 }
 
 static cJSON *json_of_report(const char *program)
 {
     struct bp_text text = {.data = data, .size = sizeof data};
-    bp_report_json(&text, &stats, "pool", program, 4711);
+    subject.program = program;
+    bp_report_json(&text, &stats, &subject);
     cr_assert_eq(data[text.length - 1], '\n');
     const char *end;
     cJSON *report = cJSON_ParseWithOpts(data, &end, 0);
@@ -126,6 +130,16 @@ Test(report, text_is_lines_of_ours)
         cr_assert_eq(strncmp(line, "bufpool: ", 9), 0, "%s", line);
 }
 
+Test(report, says_when_somebody_asked_for_it)
+{
+    use_pool();
+    subject.reason = BP_REPORT_ON_SIGNAL;
+    cr_assert_not_null(strstr(text_of_report("p"), "bufpool: report of p, pid 4711, mode pool, on signal\n"));
+    cJSON *report = json_of_report("p");
+    cr_assert_str_eq(cJSON_GetObjectItemCaseSensitive(report, "reason")->valuestring, "signal");
+    cJSON_Delete(report);
+}
+
 Test(report, text_without_requests_is_two_lines)
 {
     bp_report_snapshot(&pool, &stats);
@@ -155,6 +169,7 @@ Test(report, json_has_the_numbers_of_the_snapshot)
     double rate = cJSON_GetObjectItemCaseSensitive(report, "hit_rate")->valuedouble;
     cr_assert(fabs(rate - 6.0 / 17) < 0.0001, "%f", rate);
     cr_assert_str_eq(cJSON_GetObjectItemCaseSensitive(report, "mode")->valuestring, "pool");
+    cr_assert_str_eq(cJSON_GetObjectItemCaseSensitive(report, "reason")->valuestring, "end");
     cr_assert(cJSON_IsString(cJSON_GetObjectItemCaseSensitive(report, "estimate_method")));
     cJSON_Delete(report);
 }

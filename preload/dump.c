@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+#include "dump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "os.h"
+#include "process.h"
+#include "report.h"
+
+/* A report while it is made. */
+struct draft {
+    struct bp_stats_snapshot stats;
+    char data[32 * 1024];
+};
+
+const char *bp_dump_mode = "off";
+_Atomic(unsigned) bp_dump_asked;
+static _Atomic(pid_t) reporter; /* the process that has not reported its end yet; 0 when there is nothing to do */
+
+void bp_dump_start(void)
+{
+    bp_store_relaxed(&bp_dump_asked, 0);
+    if (bp_process_options.stats != BP_STATS_OFF)
+        bp_store_relaxed(&reporter, getpid());
+}
+
+/* The path with %p, %e, %t and %% expanded. */
+static void expand_path(struct bp_text *path, const char *pattern)
+{
+    for (const char *c = pattern; *c != '\0'; c++) {
+        if (c[0] != '%' || c[1] == '\0') {
+            bp_text_add(path, "%c", *c);
+            continue;
+        }
+        switch (*++c) {
+        case 'p':
+            bp_text_add(path, "%d", (int)getpid());
+            break;
+        case 'e':
+            bp_text_add(path, "%s", program_invocation_short_name);
+            break;
+        case 't':
+            bp_text_add(path, "%zu", (size_t)time(NULL));
+            break;
+        case '%':
+            bp_text_add(path, "%%");
+            break;
+        default:
+            bp_text_add(path, "%%%c", *c);
+            break;
+        }
+    }
+}
+
+/* Reports are appended, in one write: several processes may share a file. */
+static int open_report(void)
+{
+    if (bp_process_options.stats_file[0] == '\0')
+        return bp_out_stderr();
+    char path[2 * BP_TEXT_OPTION_BYTES];
+    struct bp_text text = {.data = path, .size = sizeof path};
+    expand_path(&text, bp_process_options.stats_file);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
+    if (fd < 0)
+        bp_warn("BUFPOOL_STATS_FILE=%s: cannot open (%s); no report written", path, strerrordesc_np(errno));
+    return fd;
+}
+
+static void write_report(struct draft *draft, enum bp_report_reason reason)
+{
+    int saved_errno = errno;
+    struct bp_text text = {.data = draft->data, .size = sizeof draft->data};
+    struct bp_report_subject subject = {
+        .program = program_invocation_short_name, .mode = bp_dump_mode, .pid = getpid(), .reason = reason};
+    struct bp_pool *pool = bp_process_pool_peek();
+    if (pool) /* not one that a signal handler, which ends the program, interrupted in the making */
+        bp_report_snapshot(pool, &draft->stats);
+    if (bp_process_options.stats == BP_STATS_JSON)
+        bp_report_json(&text, &draft->stats, &subject);
+    else
+        bp_report_text(&text, &draft->stats, &subject);
+    /* Opened when all is ready: a process that is killed meanwhile leaves no empty file. */
+    int fd = open_report();
+    if (fd >= 0)
+        (void)bp_write_full(fd, text.data, text.length);
+    if (fd > STDERR_FILENO)
+        (void)close(fd);
+    errno = saved_errno;
+}
+
+void bp_dump_at_end(void)
+{
+    static struct draft draft; /* the stack of the thread that ends the program may be small */
+    if (bp_load_relaxed(&reporter) == 0) /* no system call for nothing: the program may be under a filter of them */
+        return;
+    pid_t expected = getpid();
+    if (atomic_compare_exchange_strong(&reporter, &expected, 0))
+        write_report(&draft, BP_REPORT_AT_END);
+}
+
+void bp_dump_answer(void)
+{
+    unsigned asked = atomic_exchange_explicit(&bp_dump_asked, 0, memory_order_relaxed);
+    struct draft *draft = asked ? bp_os.map(sizeof *draft) : NULL;
+    if (draft) {
+        write_report(draft, BP_REPORT_ON_SIGNAL);
+        (void)bp_os.unmap(draft, sizeof *draft);
+    }
+    struct bp_pool *pool = (asked & BP_ASKED_TRIM) != 0 ? bp_process_pool_peek() : NULL;
+    if (pool)
+        (void)bp_pool_trim(pool);
+}

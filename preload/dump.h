@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_DUMP_H
+#define BP_DUMP_H
+/*
+ * Dump: writes reports where BUFPOOL_STATS_FILE says, at the end of the process and when somebody asks.
+ *
+ * Why:   who asks may be a signal handler, in the middle of anything. It leaves a note, which is answered at the next
+ *        safe point: after a slow operation, at a small request, by the background thread.
+ * Layer: P2. May use process and all of src/.
+ * Locks: none of its own: each report has its own memory and goes out in one write.
+ * Fork:  bp_dump_start() in the child. What was asked of the parent is answered by the parent.
+ */
+#include "atomic.h"
+
+/* What a report says of the mode. */
+extern BP_HIDDEN const char *bp_dump_mode;
+
+/* What was asked for and not answered yet. */
+enum { BP_ASKED_REPORT = 1, BP_ASKED_TRIM = 2 };
+extern BP_HIDDEN _Atomic(unsigned) bp_dump_asked;
+
+/* This process will report, if it is to. */
+void bp_dump_start(void);
+/*
+ * Once a process, if BUFPOOL_STATS asks for it. A child of vfork() shares our memory and is not us: the report stays
+ * with the parent.
+ */
+void bp_dump_at_end(void);
+
+BP_COLD void bp_dump_answer(void);
+
+/* At a safe point: no lock of ours is held, and no operation on a thread's cache is under way. */
+BP_ALWAYS_INLINE void bp_dump_if_asked(void)
+{
+    if (BP_UNLIKELY(bp_load_relaxed(&bp_dump_asked) != 0))
+        bp_dump_answer();
+}
+
+#endif
