@@ -101,8 +101,9 @@ static void *run(void *unused)
         bp_pool_tick(&bp_process_pool);
         bp_dump_if_asked();
     }
-    /* Nothing to do until something is cached again: a thread is made quickly enough. */
+    /* Nothing to do until something is cached again, which arms the ticker anew: a thread is made quickly enough. */
     bp_store_relaxed(&has_thread, false);
+    disarm();
     return unused;
 }
 
