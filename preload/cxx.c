@@ -199,19 +199,12 @@ static bool is_ours(const void *p)
 }
 
 /* Operators that the program replaced may have asked for another size than they were. */
-static __attribute__((noinline)) void free_ours(void *p, size_t size, size_t align, const char *call)
+static void free_sized_block(void *p, size_t size, size_t align, const char *call)
 {
-    if (!is_ours(p) || bp_pool_check_sized(&bp_process_pool, p, size, align, call))
+    if (BP_UNLIKELY(custom.replaced))
         free(p);
-}
-
-/* As free(): not an instruction more for what is not ours. */
-BP_ALWAYS_INLINE void free_sized_block(void *p, size_t size, size_t align, const char *call)
-{
-    if (BP_LIKELY(!bp_arena_contains(&bp_process_pool.arena, p)))
-        bp_real.free(p);
     else
-        free_ours(p, size, align, call);
+        bp_free_checked(p, size, align, call);
 }
 
 BP_EXPORT void operator_delete(void *p) __asm__("_ZdlPv");

@@ -85,29 +85,20 @@ BP_EXPORT void cfree(void *p)
     free(p);
 }
 
-static __attribute__((noinline)) void free_ours(void *p, size_t size, size_t align, const char *call)
+void bp_free_ours(void *p, size_t size, size_t align, const char *call)
 {
     if (!bp_process_owns(p) || bp_pool_check_sized(&bp_process_pool, p, size, align, call))
         free(p);
 }
 
-/* As free(): not an instruction more for what is not ours. */
-BP_ALWAYS_INLINE void free_checked(void *p, size_t size, size_t align, const char *call)
-{
-    if (BP_LIKELY(!bp_arena_contains(&bp_process_pool.arena, p)))
-        bp_real.free(p);
-    else
-        free_ours(p, size, align, call);
-}
-
 BP_EXPORT void free_sized(void *p, size_t size)
 {
-    free_checked(p, size, 1, "free_sized");
+    bp_free_checked(p, size, 1, "free_sized");
 }
 
 BP_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
-    free_checked(p, size, align, "free_aligned_sized");
+    bp_free_checked(p, size, align, "free_aligned_sized");
 }
 
 BP_EXPORT void *calloc(size_t count, size_t size)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base.h"
+#include "process.h"
 #include "real.h"
 
 /* Everything else is hidden; preload.map lists the same names. */
@@ -21,6 +22,18 @@
         void *symbol = bp_real_find(name);                                                                             \
         memcpy((void *)&(function), &symbol, sizeof symbol);                                                           \
     } while (0)
+
+/* Frees a block that the arena contains, if size and alignment are right. */
+void bp_free_ours(void *p, size_t size, size_t align, const char *call);
+
+/* As free(): not an instruction more for what is not ours. */
+BP_ALWAYS_INLINE void bp_free_checked(void *p, size_t size, size_t align, const char *call)
+{
+    if (BP_LIKELY(!bp_arena_contains(&bp_process_pool.arena, p)))
+        bp_real.free(p);
+    else
+        bp_free_ours(p, size, align, call);
+}
 
 /* Declared by later C libraries only. */
 void cfree(void *p);
