@@ -14,6 +14,7 @@
 enum { BURST_THREADS = 8, BLOCKS = 32, SLEEPERS_MAX = 1000, WAIT_MS = 3000, STEP_MS = 5 };
 
 static sem_t filled;
+static pthread_barrier_t all_full; /* without it the threads could run in turn and the burst be one thread high */
 
 static size_t resident_bytes(void)
 {
@@ -29,6 +30,7 @@ static void *burst(void *unused)
     void *blocks[BLOCKS];
     for (size_t i = 0; i < BLOCKS; i++)
         stamp(blocks[i] = make(MIB), MIB, i);
+    (void)pthread_barrier_wait(&all_full);
     for (size_t i = 0; i < BLOCKS; i++)
         free(blocks[i]);
     return unused;
@@ -65,6 +67,7 @@ int main(int argc, char **argv)
     pthread_t threads[SLEEPERS_MAX];
     exercise(0);
     CHECK(sem_init(&filled, 0, 0) == 0);
+    CHECK(pthread_barrier_init(&all_full, NULL, BURST_THREADS) == 0);
     void *blocks[SLEEPERS_MAX];
     for (size_t i = 0; i < sleepers; i++)
         stamp(blocks[i] = make(MIB), MIB, i);
