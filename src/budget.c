@@ -7,7 +7,9 @@ static void set_limits(struct bp_budget *budget)
 {
     size_t footprint_bytes = bp_options_share_bytes(budget->footprint_share, budget->memory_bytes);
     bp_store_relaxed(&budget->footprint_limit_bytes, footprint_bytes == 0 ? SIZE_MAX : footprint_bytes);
-    bp_store_relaxed(&budget->cached_limit_bytes, bp_options_share_bytes(budget->cached_share, budget->memory_bytes));
+    bp_store_relaxed(&budget->cached_limit_bytes,
+                     bp_options_share_bytes(budget->cached_share, budget->memory_bytes) >> budget->squeeze);
+    bp_store_relaxed(&budget->roomy_bytes, budget->memory_bytes == 0 ? SIZE_MAX : budget->memory_bytes / 8 * 7);
 }
 
 void bp_budget_init(struct bp_budget *budget, const struct bp_options *options)
@@ -30,4 +32,12 @@ size_t bp_budget_follow_memory(struct bp_budget *budget)
     }
     size_t cached_bytes = bp_load_relaxed(&budget->cached_bytes);
     return cached_bytes - bp_min(cached_bytes, bp_load_relaxed(&budget->cached_limit_bytes));
+}
+
+void bp_budget_squeeze(struct bp_budget *budget, size_t halvings)
+{
+    if (halvings != budget->squeeze) {
+        budget->squeeze = halvings;
+        set_limits(budget);
+    }
 }

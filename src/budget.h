@@ -18,8 +18,10 @@ struct bp_budget {
     size_t cached_share;    /* const: the limits as configured, perhaps a part of memory_bytes */
     size_t footprint_share; /* const */
     size_t memory_bytes;    /* what this process may use; who ticks (decay.h) writes */
+    size_t squeeze;         /* likewise: so many times the limit of what may be cached is halved */
     _Atomic(size_t) cached_limit_bytes;
     _Atomic(size_t) footprint_limit_bytes; /* SIZE_MAX when there is none */
+    _Atomic(size_t) roomy_bytes; /* from this footprint on memory that is cached is given back before more is taken */
     _Alignas(BP_CACHELINE_BYTES) _Atomic(size_t) cached_bytes;
     _Atomic(size_t) peak_cached_bytes;
     _Alignas(BP_CACHELINE_BYTES) _Atomic(size_t) footprint_bytes;
@@ -33,6 +35,8 @@ void bp_budget_init(struct bp_budget *budget, const struct bp_options *options);
  * Returns by how much what is cached passes its limit now.
  */
 size_t bp_budget_follow_memory(struct bp_budget *budget);
+/* Halves the limit of what may be cached so many times, for as long as memory is short; 0: no more. */
+void bp_budget_squeeze(struct bp_budget *budget, size_t halvings);
 
 BP_ALWAYS_INLINE bool bp_budget_charge_cached(struct bp_budget *budget, size_t bytes)
 {

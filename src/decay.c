@@ -19,6 +19,7 @@ void bp_decay_init(struct bp_decay *decay, size_t decay_ms)
 void bp_decay_after_fork(struct bp_decay *decay)
 {
     bp_store_relaxed(&decay->ticking, false);
+    bp_store_relaxed(&decay->pressure.notice, BP_NOTICE_NONE);
     for (unsigned i = 0; i < BP_COUNTER_COUNT; i++)
         bp_store_relaxed(&decay->counters.values[i], 0);
 }
@@ -44,25 +45,46 @@ static size_t slice_bytes(const struct bp_decay *decay, size_t cold_bytes, uint6
     return bp_max(cold_bytes - bp_min(cold_bytes, left_bytes), SLICE_MIN_BYTES);
 }
 
+void bp_decay_notify(struct bp_decay *decay, enum bp_notice notice)
+{
+    bp_raise_relaxed(&decay->pressure.notice, notice);
+    bp_store_relaxed(&decay->due_ns, 0);
+}
+
+/* What is to be done now. Returns when the next tick is due. */
+static uint64_t work(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns)
+{
+    struct bp_pressure *pressure = &decay->pressure;
+    bool looks = now_ns >= bp_pressure_due_ns(pressure);
+    if (looks)
+        bp_pressure_look(pressure, now_ns);
+    bool is_pressed = looks && pressure->level > 0;
+    if (is_pressed || now_ns >= decay->swept_ns + decay->interval_ns) {
+        sweep(decay, caches);
+        decay->swept_ns = now_ns;
+    }
+    if (looks)
+        (void)bp_pressure_relieve(pressure, caches, &decay->counters);
+
+    size_t cold_bytes = bp_shards_cold_bytes(caches->shards);
+    size_t purged = 0;
+    if (cold_bytes > 0)
+        purged = bp_shards_purge_cold(caches->shards, slice_bytes(decay, cold_bytes, now_ns), &decay->counters);
+    bp_count(&decay->counters, BP_COUNT_decayed_bytes, purged);
+    if (purged > 0 && bp_shards_cold_bytes(caches->shards) > 0)
+        return now_ns + SLICE_PAUSE_NS;
+    return bp_min(decay->swept_ns + decay->interval_ns, bp_pressure_due_ns(pressure));
+}
+
 void bp_decay_tick(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns)
 {
     /* acquire and release: the fields of the thread that ticks pass from one to the next */
     if (atomic_exchange_explicit(&decay->ticking, true, memory_order_acquire))
         return;
     if (bp_decay_is_due(decay, now_ns)) {
-        uint64_t sweep_due_ns = decay->swept_ns + decay->interval_ns;
-        if (now_ns >= sweep_due_ns) {
-            sweep(decay, caches);
-            decay->swept_ns = now_ns;
-            sweep_due_ns = now_ns + decay->interval_ns;
-        }
-        size_t cold_bytes = bp_shards_cold_bytes(caches->shards);
-        size_t purged = 0;
-        if (cold_bytes > 0)
-            purged = bp_shards_purge_cold(caches->shards, slice_bytes(decay, cold_bytes, now_ns), &decay->counters);
-        bp_count(&decay->counters, BP_COUNT_decayed_bytes, purged);
-        bool more = purged > 0 && bp_shards_cold_bytes(caches->shards) > 0;
-        bp_store_relaxed(&decay->due_ns, more ? now_ns + SLICE_PAUSE_NS : sweep_due_ns);
+        bp_store_relaxed(&decay->due_ns, work(decay, caches, now_ns));
+        if (bp_load_relaxed(&decay->pressure.notice) != BP_NOTICE_NONE) /* one that came meanwhile */
+            bp_store_relaxed(&decay->due_ns, 0);
     }
     bp_store_release(&decay->ticking, false);
 }

@@ -9,11 +9,12 @@
  *          shard did not need since the last sweep becomes cold. Cold memory is then purged in slices over half an
  *          interval, so that no request waits for the whole of a burst. What was freed and never asked for again is so
  *          given back after one half to five quarters of the decay time.
+ * Hurry:   under pressure (pressure.h) a sweep comes at once and everything it finds cold goes with it.
  * Layer:   6. There is no thread of ours: whoever passes by when a tick is due does the work.
  * Locking: none held by the tick itself; `ticking` admits one thread. Its fields belong to that thread.
  * Fork:    bp_decay_after_fork() in the child.
  */
-#include "tcache.h"
+#include "pressure.h"
 
 struct bp_decay {
     uint64_t interval_ns;        /* const; 0: never */
@@ -21,6 +22,7 @@ struct bp_decay {
     _Atomic(bool) ticking;
     uint64_t swept_ns;           /* ticking: when the last sweep was */
     size_t backlog_bytes;        /* ticking: what it found cold */
+    struct bp_pressure pressure; /* ticking, but for the notice */
     struct bp_counters counters; /* ticking writes */
 };
 
@@ -29,6 +31,9 @@ void bp_decay_after_fork(struct bp_decay *decay);
 
 /* The work itself, if it is due and no other thread is at it. */
 void bp_decay_tick(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns);
+
+/* From whoever waits for the kernel's notifications: the next tick looks, or acts. */
+void bp_decay_notify(struct bp_decay *decay, enum bp_notice notice);
 
 BP_ALWAYS_INLINE bool bp_decay_is_due(struct bp_decay *decay, uint64_t now_ns)
 {

@@ -13,6 +13,7 @@
 
 enum bp_mode { BP_MODE_POOL, BP_MODE_OFF };
 enum bp_underlying { BP_UNDERLYING_NEXT, BP_UNDERLYING_LIBC, BP_UNDERLYING_JEMALLOC };
+enum bp_pressure_mode { BP_PRESSURE_AUTO, BP_PRESSURE_OFF };
 enum bp_fork { BP_FORK_KEEP, BP_FORK_DROP };
 enum bp_on_error { BP_ON_ERROR_ABORT, BP_ON_ERROR_WARN };
 enum bp_stats { BP_STATS_OFF, BP_STATS_TEXT, BP_STATS_JSON };

@@ -18,6 +18,8 @@
 #include "atomic.h"
 #include "out.h"
 
+enum { PATH_BYTES = 1024 };
+
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -139,6 +141,7 @@ const struct bp_os_ops bp_os_default = {
     .move = os_move,
     .fence = os_fence,
     .now_ns = os_now_ns,
+    .root = "",
 };
 
 struct bp_os_ops bp_os = {
@@ -152,6 +155,7 @@ struct bp_os_ops bp_os = {
     .move = os_move,
     .fence = os_fence,
     .now_ns = os_now_ns,
+    .root = "",
 };
 
 size_t bp_os_page_bytes(void)
@@ -173,7 +177,10 @@ unsigned bp_os_cpu_count(void)
 int bp_os_read_file(const char *path, char *data, size_t size)
 {
     int saved_errno = errno;
-    int fd = (int)result_of(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0), saved_errno);
+    char rooted[PATH_BYTES];
+    struct bp_text text = {.data = rooted, .size = sizeof rooted};
+    bp_text_add(&text, "%s%s", bp_os.root, path);
+    int fd = (int)result_of(syscall(SYS_openat, AT_FDCWD, rooted, O_RDONLY | O_CLOEXEC, 0), saved_errno);
     if (fd < 0)
         return fd;
     size_t length = 0;
@@ -189,29 +196,27 @@ int bp_os_read_file(const char *path, char *data, size_t size)
     return got < 0 ? (int)got : (int)length;
 }
 
-/* The number that starts the file, or SIZE_MAX for "max", an absurd value or an unreadable file. */
-static size_t read_limit(const char *path)
-{
-    char data[32];
-    if (bp_os_read_file(path, data, sizeof data) <= 0 || data[0] < '0' || data[0] > '9')
-        return SIZE_MAX;
-    return strtoul(data, NULL, 10);
-}
+/* --- control groups ---------------------------------------------------------------------------------------------- */
 
-/*
- * The tightest limit from `directory` (relative to `root`) up to the root. The path is cut in place.
- */
-static size_t tightest_limit(const char *root, char *directory, const char *leaf)
+struct visitor {
+    const char *name;
+    void (*visit)(const char *path, const char *data, void *context);
+    void *context;
+};
+
+/* From `directory` (relative to `mount`) up to the mount. The path is cut in place. */
+static void visit_upwards(const char *mount, char *directory, const struct visitor *visitor)
 {
-    size_t limit = SIZE_MAX;
     for (;;) {
-        char path[1024];
+        char path[PATH_BYTES];
+        char data[512];
         struct bp_text text = {.data = path, .size = sizeof path};
-        bp_text_add(&text, "%s%s%s", root, directory, leaf);
-        limit = bp_min(limit, read_limit(path));
+        bp_text_add(&text, "%s%s/%s", mount, directory, visitor->name);
+        if (bp_os_read_file(path, data, sizeof data) > 0)
+            visitor->visit(path, data, visitor->context);
         char *slash = strrchr(directory, '/');
         if (!slash)
-            return limit;
+            return;
         *slash = '\0';
     }
 }
@@ -220,12 +225,12 @@ static size_t tightest_limit(const char *root, char *directory, const char *leaf
  * Lines of /proc/self/cgroup are "id:controllers:path"; v2 has id 0 and no controllers. Inside a container the path
  * may not exist under the mounted root: its parents up to the root are read as well.
  */
-static size_t cgroup_limit_bytes(void)
+void bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
+                         void (*visit)(const char *path, const char *data, void *context), void *context)
 {
     char lines[2048];
-    size_t limit = SIZE_MAX;
     if (bp_os_read_file("/proc/self/cgroup", lines, sizeof lines) <= 0)
-        return limit;
+        return;
     char *next = NULL;
     for (char *line = lines; line && *line; line = next) {
         next = strchr(line, '\n');
@@ -240,13 +245,31 @@ static size_t cgroup_limit_bytes(void)
         size_t length = strlen(path);
         if (length > 0 && path[length - 1] == '/')
             path[length - 1] = '\0';
-        if (*controllers == '\0')
-            limit = bp_min(limit, tightest_limit("/sys/fs/cgroup", path, "/memory.max"));
-        else if (strstr(controllers, "memory"))
-            limit = bp_min(limit, tightest_limit("/sys/fs/cgroup/memory", path, "/memory.limit_in_bytes"));
+        if (*controllers == '\0' && name_v2)
+            visit_upwards("/sys/fs/cgroup", path, &(struct visitor){name_v2, visit, context});
+        else if (strstr(controllers, "memory") && name_v1)
+            visit_upwards("/sys/fs/cgroup/memory", path, &(struct visitor){name_v1, visit, context});
     }
+}
+
+/* The file holds a number, "max" or an absurd value. */
+static void lower_limit(const char *path, const char *data, void *context)
+{
+    (void)path;
+    size_t *limit = context;
+    if (data[0] >= '0' && data[0] <= '9')
+        *limit = bp_min(*limit, strtoul(data, NULL, 10));
+}
+
+static size_t cgroup_limit_bytes(void)
+{
+    size_t limit = SIZE_MAX;
+    bp_os_visit_cgroups("memory.max", "memory.limit_in_bytes", lower_limit, &limit);
+    bp_os_visit_cgroups("memory.high", NULL, lower_limit, &limit); /* above it the kernel brakes */
     return limit;
 }
+
+/* ------------------------------------------------------------------------------------------------------------------ */
 
 static bool read_rlimit(int resource, struct rlimit *ret_limit)
 {

@@ -37,6 +37,8 @@ struct bp_os_ops {
     int (*fence)(void);
     /* Monotonic, some milliseconds coarse, without a system call. */
     uint64_t (*now_ns)(void);
+    /* Stands before the paths of all files that are read: "", or a folder of files that a test has captured. */
+    const char *root;
 };
 
 /* Written by tests only, before the pool under test is made. */
@@ -47,7 +49,10 @@ extern const struct bp_os_ops bp_os_default;
 size_t bp_os_page_bytes(void);
 /* CPUs that this process may run on, at least 1. */
 unsigned bp_os_cpu_count(void);
-/* The least of the machine's memory, the limit of the process's cgroup (v1 or v2) and RLIMIT_DATA. 0 when unknown. */
+/*
+ * The least of the machine's memory, the limits of the process's cgroups (v1; v2: memory.max, memory.high) and
+ * RLIMIT_DATA. 0 when unknown.
+ */
 size_t bp_os_memory_bytes(void);
 /* Address space that RLIMIT_AS leaves to this process; SIZE_MAX when unlimited. */
 size_t bp_os_address_space_left_bytes(void);
@@ -61,6 +66,13 @@ void bp_os_keep_quiet(void);
 bool bp_os_is_quiet(void);
 /* Shows `name` beside the range in /proc/PID/maps, where the kernel can. */
 void bp_os_name(void *address, size_t bytes, const char *name);
+/*
+ * Reads one file of the process's memory cgroup and of each cgroup above it that is visible here, nearest first, and
+ * calls `visit` with what could be read. The file has a name in cgroups of version 2 and one in those of version 1;
+ * NULL where it does not exist.
+ */
+void bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
+                         void (*visit)(const char *path, const char *data, void *context), void *context);
 /* Reads at most size - 1 bytes and terminates them. Returns the count or a negative errno. */
 int bp_os_read_file(const char *path, char *data, size_t size);
 

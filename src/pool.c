@@ -53,6 +53,7 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
         /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
         (void)bp_tcaches_init(&pool->caches, id, options->thread_cache_buffers, bytes, &pool->shards, &pool->meta);
         bp_decay_init(&pool->decay, options->decay_ms);
+        bp_pressure_init(&pool->decay.pressure, options->pressure == BP_PRESSURE_AUTO, pool->decay.swept_ns);
         pool->drops_at_fork = options->fork == BP_FORK_DROP;
         pool->on_error = (enum bp_on_error)options->on_error;
         return 0;
@@ -178,9 +179,29 @@ static struct bp_slot *take_fresh(struct bp_pool *pool, struct bp_tcache *cache,
     return slot;
 }
 
+/*
+ * Before fresh memory is taken near the end of all memory (of the container, say) what is cached makes room for it: the
+ * program must not run into a limit because of us that it keeps without us.
+ */
+static void keep_roomy(struct bp_pool *pool, struct bp_tcache *cache, size_t bytes)
+{
+    size_t footprint_bytes = bp_load_relaxed(&pool->budget.footprint_bytes) + bytes;
+    size_t roomy_bytes = bp_load_relaxed(&pool->budget.roomy_bytes);
+    if (BP_LIKELY(footprint_bytes <= roomy_bytes) || bp_load_relaxed(&pool->budget.cached_bytes) == 0)
+        return;
+    size_t wanted = bp_min(footprint_bytes - roomy_bytes, bytes);
+    size_t evicted_bytes = evict(pool, cache, wanted);
+    if (evicted_bytes < wanted) {
+        flush_all(pool, cache);
+        (void)evict(pool, cache, wanted - evicted_bytes);
+    }
+}
+
 /* As bp_arena_extend(), after making room once. */
 static int extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes)
 {
+    if (dirty_bytes > slot->dirty_bytes)
+        keep_roomy(pool, cache, dirty_bytes - slot->dirty_bytes);
     int error = bp_arena_extend(&pool->arena, slot, dirty_bytes);
     if (error == 0)
         return 0;

@@ -103,5 +103,6 @@ void fake_os_install(void)
         .move = fake_move,
         .fence = fake_fence,
         .now_ns = fake_now_ns,
+        .root = "",
     };
 }

@@ -260,6 +260,17 @@ Test(os, memory_is_the_limit_of_the_group)
     check_size(bp_os_memory_bytes(), 104857600);
 }
 
+Test(os, a_group_that_is_braked_before_its_limit_may_use_less)
+{
+    enter_groups("0::/one\n");
+    (void)mkdir("/sys/fs/cgroup/one", 0755);
+    write_file("/sys/fs/cgroup/one/memory.max", "104857600\n");
+    write_file("/sys/fs/cgroup/one/memory.high", "83886080\n");
+    check_size(bp_os_memory_bytes(), 83886080);
+    write_file("/sys/fs/cgroup/one/memory.high", "max\n");
+    check_size(bp_os_memory_bytes(), 104857600);
+}
+
 Test(os, memory_is_the_limit_of_data)
 {
     struct rlimit limit;

@@ -633,6 +633,26 @@ Test(pool, when_memory_is_short_free_buffers_are_given_back_first)
     check_audit(1);
 }
 
+Test(pool, near_the_end_of_memory_what_is_free_makes_room_for_what_is_new)
+{
+    pool.budget.roomy_bytes = 20 * BP_MIB;
+    pool.arena.moves_left = 0; /* or pages would move from there to here */
+    void *blocks[16];
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        blocks[i] = allocate(1000000);
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        release(blocks[i]);
+    size_t purged_bytes = fake_os.purged_bytes;
+    for (size_t i = 0; i < 10; i++) {
+        blocks[i] = allocate(9000000);
+        cr_assert_not_null(blocks[i], "a program that needs more than that gets it");
+        size_t live_bytes = (i + 1) * (9000000 + page);
+        cr_assert_leq(pool.budget.footprint_bytes, bp_max(20 * BP_MIB, live_bytes));
+    }
+    cr_assert_geq(fake_os.purged_bytes - purged_bytes, 14 * BP_MIB);
+    check_audit(10);
+}
+
 Test(special_pool, charged_memory_that_is_refused_leaves_the_old_block)
 {
     struct rlimit limit;
