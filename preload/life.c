@@ -21,6 +21,7 @@
 #include "out.h"
 #include "process.h"
 #include "ticker.h"
+#include "watch.h"
 
 /* Defined by programs that carry a sanitizer, which must see every allocation itself. */
 extern void __asan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved-identifier)
@@ -128,6 +129,7 @@ __attribute__((constructor)) static void start(void)
         (void)at_quick_exit(bp_dump_at_end);
     if (!reason) {
         bp_dump_mode = "pool";
+        bp_watch_start(environ);
         bp_process_pool.max_size_bytes = options->max_size_bytes;
         bp_store_relaxed(&bp_threshold_bytes, bp_pool_min_size_bytes(options));
         if (options->stats_signal[0] != '\0')

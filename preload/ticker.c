@@ -5,13 +5,13 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
-#include <time.h>
 
 #include "dump.h"
 #include "os.h"
 #include "out.h"
 #include "process.h"
 #include "real.h"
+#include "watch.h"
 
 enum {
     /* Small requests between two looks at the clock. */
@@ -92,12 +92,13 @@ static void *run(void *unused)
 {
     (void)pthread_setname_np(pthread_self(), "bufpool");
     struct bp_decay *decay = &bp_process_pool.decay;
+    struct bp_watch watch;
+    bp_watch_open(&watch);
     while (is_anything_cached()) {
         uint64_t now_ns = bp_os.now_ns();
         uint64_t due_ns = bp_load_relaxed(&decay->due_ns);
         uint64_t wait_ns = due_ns > now_ns ? due_ns - now_ns : WAIT_MIN_NS;
-        struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000), .tv_nsec = (long)(wait_ns % 1000000000)};
-        (void)nanosleep(&wait, NULL);
+        bp_watch_wait(&watch, wait_ns);
         bp_pool_tick(&bp_process_pool);
         bp_dump_if_asked();
     }

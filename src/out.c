@@ -2,10 +2,13 @@
 #include "out.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "atomic.h"
@@ -16,6 +19,7 @@ enum {
 };
 
 static _Atomic(unsigned) warnings_count;
+static BP_THREAD_LOCAL bool has_own_files;
 static bool stderr_known;
 static struct stat stderr_at_start; /* st_mode is 0 if it was closed */
 
@@ -167,29 +171,53 @@ bool bp_write_full(int fd, const char *data, size_t size)
     return ok;
 }
 
-static bool read_stderr(struct stat *ret_status)
+static bool read_status(int fd, struct stat *ret_status)
 {
     int saved_errno = errno;
-    bool ok = fstat(STDERR_FILENO, ret_status) == 0;
+    bool ok = fstat(fd, ret_status) == 0;
     errno = saved_errno;
     return ok;
 }
 
 void bp_out_remember_stderr(void)
 {
-    if (!read_stderr(&stderr_at_start))
+    if (!read_status(STDERR_FILENO, &stderr_at_start))
         stderr_at_start.st_mode = 0;
     stderr_known = true;
 }
 
+/* A descriptor of the process itself stands in the place of the three standard ones. */
+bool bp_out_leave_files(void)
+{
+    int saved_errno = errno;
+    has_own_files = has_own_files || syscall(SYS_close_range, 0u, ~0u, CLOSE_RANGE_UNSHARE) == 0;
+    if (has_own_files && syscall(SYS_pidfd_open, getpid(), 0) == STDIN_FILENO) {
+        (void)dup(STDIN_FILENO);
+        (void)dup(STDIN_FILENO);
+    }
+    errno = saved_errno;
+    return has_own_files;
+}
+
+static int borrow_stderr(void)
+{
+    int saved_errno = errno;
+    int fd = (int)syscall(SYS_pidfd_getfd, STDIN_FILENO, STDERR_FILENO, 0);
+    errno = saved_errno;
+    return fd;
+}
+
 int bp_out_stderr(void)
 {
-    if (!stderr_known)
-        return STDERR_FILENO;
+    int fd = has_own_files ? borrow_stderr() : STDERR_FILENO;
     struct stat now;
-    bool same = stderr_at_start.st_mode != 0 && read_stderr(&now) && now.st_dev == stderr_at_start.st_dev &&
-                now.st_ino == stderr_at_start.st_ino;
-    return same ? STDERR_FILENO : -1;
+    bool same = !stderr_known || (stderr_at_start.st_mode != 0 && read_status(fd, &now) &&
+                                  now.st_dev == stderr_at_start.st_dev && now.st_ino == stderr_at_start.st_ino);
+    if (same)
+        return fd;
+    if (fd > STDERR_FILENO)
+        (void)close(fd);
+    return -1;
 }
 
 static void say_line(const char *format, va_list args)
@@ -204,6 +232,8 @@ static void say_line(const char *format, va_list args)
     int fd = bp_out_stderr();
     if (fd >= 0)
         (void)bp_write_full(fd, text.data, text.length);
+    if (fd > STDERR_FILENO)
+        (void)close(fd);
 }
 
 void bp_say(const char *format, ...)

@@ -38,8 +38,14 @@ bool bp_write_full(int fd, const char *data, size_t size);
  * started without one may open a file of its own under that number.
  */
 void bp_out_remember_stderr(void);
-/* Its file descriptor, or -1 when it must not be written to. */
+/* Its file descriptor, or -1 when it must not be written to. One above STDERR_FILENO is the caller's, who closes it. */
 int bp_out_stderr(void);
+/*
+ * Gives this thread file descriptors of its own, none of the program's among them: what it opens from now on no other
+ * thread can close, nor take for its own, nor pass on by fork, and it keeps nothing open that the program closes.
+ * Standard error is borrowed for each message. False when the kernel does not do it; nothing has changed then.
+ */
+bool bp_out_leave_files(void);
 
 /* One line "bufpool: ..." on standard error. After 16 of them a last line says that the rest is dropped. */
 void bp_warn(const char *format, ...) BP_PRINTF(1, 2);

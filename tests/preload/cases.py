@@ -229,6 +229,16 @@ SPECIAL = {
     ],
     # A burst of 8 x 32 MiB, or a thousand threads that free one MiB each and sleep. What the program itself needs is below
     # 10 MiB (thread stacks: 16), so little more than 5 % may be left.
+    'pressure': [
+        Case('pressure fifo', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events >= 1', 'pressure_bytes >= 50 * MIB']),
+        Case('pressure socket', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events >= 1', 'pressure_bytes >= 50 * MIB']),
+        Case('pressure closed', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events >= 1', 'pressure_bytes >= 50 * MIB']),
+        Case('pressure nothing', {'BACKGROUND': '1', 'DECAY_MS': '60000'},
+             stderr=['bufpool: MEMORY_PRESSURE_WATCH=/tmp/bufpool-victim-{pid}: cannot be watched (No such file or directory)']),
+        Case('pressure nothing', {'DECAY_MS': '60000'}),
+        Case('pressure null', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events == 0']),
+        Case('pressure eof', {'BACKGROUND': '1', 'DECAY_MS': '60000'}),
+    ],
     'decay': [
         Case('decay small 20', FAST, says=['decayed_bytes >= 100 * MIB', 'sweeps >= 1']),
         Case('decay small 20', {**FAST, 'THREAD_CACHE': '0'}, says=['decayed_bytes >= 100 * MIB']),
