@@ -47,6 +47,7 @@ class Case:
     stderr: list = field(default_factory=list)  # lines; '~' starts a pattern, '?' a pattern that may be missing; {pid}
     killed: str = ''  # the signal that must end it
     limit: str = ''  # RLIMIT_AS
+    memory: str = ''  # limit of the memory cgroup in which it runs
     closed: bool = False  # start without stdin, stdout and stderr
     not_with: tuple = ()  # chains whose allocator breaks this promise by itself
     pools: bool = True  # asks for large blocks
@@ -229,6 +230,13 @@ SPECIAL = {
     ],
     # A burst of 8 x 32 MiB, or a thousand threads that free one MiB each and sleep. What the program itself needs is below
     # 10 MiB (thread stacks: 16), so little more than 5 % may be left.
+    'container': [  # with a limit 1.3 times what is live
+        Case('crowded 100 20', memory='130M'),
+        Case('crowded 100 20', {'THREAD_CACHE': '0'}, memory='130M'),
+        Case('crowded 100 20', {'CACHE_BYTES': '1G', 'DECAY_MS': '0'}, memory='130M'),
+        Case('crowded 100 20', {'BACKGROUND': '1'}, memory='130M'),
+        Case('crowded 400 5', memory='520M'),
+    ],
     'pressure': [
         Case('pressure fifo', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events >= 1', 'pressure_bytes >= 50 * MIB']),
         Case('pressure socket', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events >= 1', 'pressure_bytes >= 50 * MIB']),
