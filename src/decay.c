@@ -45,6 +45,22 @@ static size_t slice_bytes(const struct bp_decay *decay, size_t cold_bytes, uint6
     return bp_max(cold_bytes - bp_min(cold_bytes, left_bytes), SLICE_MIN_BYTES);
 }
 
+/* Counts in steps: the program may end, and a report be written, while another thread is here. */
+static size_t purge_slice(struct bp_decay *decay, struct bp_shards *shards, uint64_t now_ns)
+{
+    size_t cold_bytes = bp_shards_cold_bytes(shards);
+    size_t wanted = cold_bytes > 0 ? slice_bytes(decay, cold_bytes, now_ns) : 0;
+    size_t purged = 0;
+    while (purged < wanted) {
+        size_t step_bytes = bp_shards_purge_cold(shards, bp_min(wanted - purged, SLICE_MIN_BYTES), &decay->counters);
+        if (step_bytes == 0)
+            break;
+        bp_count(&decay->counters, BP_COUNT_decayed_bytes, step_bytes);
+        purged += step_bytes;
+    }
+    return purged;
+}
+
 void bp_decay_notify(struct bp_decay *decay, enum bp_notice notice)
 {
     bp_raise_relaxed(&decay->pressure.notice, notice);
@@ -66,12 +82,7 @@ static uint64_t work(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t
     if (looks)
         (void)bp_pressure_relieve(pressure, caches, &decay->counters);
 
-    size_t cold_bytes = bp_shards_cold_bytes(caches->shards);
-    size_t purged = 0;
-    if (cold_bytes > 0)
-        purged = bp_shards_purge_cold(caches->shards, slice_bytes(decay, cold_bytes, now_ns), &decay->counters);
-    bp_count(&decay->counters, BP_COUNT_decayed_bytes, purged);
-    if (purged > 0 && bp_shards_cold_bytes(caches->shards) > 0)
+    if (purge_slice(decay, caches->shards, now_ns) > 0 && bp_shards_cold_bytes(caches->shards) > 0)
         return now_ns + SLICE_PAUSE_NS;
     return bp_min(decay->swept_ns + decay->interval_ns, bp_pressure_due_ns(pressure));
 }
