@@ -51,7 +51,9 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
     if (error == 0) {
         size_t bytes = bp_options_share_bytes(options->thread_cache_bytes, pool->budget.memory_bytes);
         /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
-        (void)bp_tcaches_init(&pool->caches, id, options->thread_cache_buffers, bytes, &pool->shards, &pool->meta);
+        pool->scrub = (enum bp_scrub)options->scrub;
+        size_t buffers = pool->scrub == BP_SCRUB_OFF ? options->thread_cache_buffers : 0;
+        (void)bp_tcaches_init(&pool->caches, id, buffers, bytes, &pool->shards, &pool->meta);
         bp_decay_init(&pool->decay, options->decay_ms);
         bp_pressure_init(&pool->decay.pressure, options->pressure == BP_PRESSURE_AUTO, pool->decay.swept_ns);
         pool->drops_at_fork = options->fork == BP_FORK_DROP;
@@ -297,8 +299,8 @@ static void count_request(struct bp_tcache *cache, size_t class_index, enum sour
 }
 
 /*
- * A slot made ready for the request, and how many of its first bytes may be other than zero. Counts the request under
- * its source, or under the reason why it must be forwarded.
+ * A slot made ready for the request, and how much of what the program may use of it may be other than zero. Counts the
+ * request under its source, or under the reason why it must be forwarded.
  */
 static struct bp_slot *take(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t size_bytes,
                             size_t align_bytes, size_t *ret_dirty_bytes)
@@ -332,7 +334,8 @@ static struct bp_slot *take(struct bp_pool *pool, struct bp_tcache *cache, size_
     slot->live = p;
     slot->size_bytes = size_bytes;
     size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
-    *ret_dirty_bytes = warm_bytes > offset ? bp_min(warm_bytes - offset, size_bytes) : 0;
+    bool is_zero = warm_bytes <= offset || pool->scrub == BP_SCRUB_FREE;
+    *ret_dirty_bytes = is_zero ? 0 : bp_min(warm_bytes, extent) - offset;
 
     count_request(cache, class_index, source, size_bytes);
     if (source != FRESH)
@@ -348,7 +351,13 @@ static void *allocate(struct bp_pool *pool, size_t class_index, size_t size_byte
     struct bp_slot *slot = take(pool, cache, class_index, size_bytes, align_bytes, &dirty_bytes);
     char *p = slot ? slot->live : NULL;
     bool drop = false;
-    if (slot && zero) {
+    if (p && pool->scrub == BP_SCRUB_ALLOC) {
+        size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
+        bp_scrub_range(&pool->arena, &pool->clear, slot, offset, offset + dirty_bytes, &cache->counters);
+        dirty_bytes = 0;
+    }
+    if (p && zero) {
+        dirty_bytes = bp_min(dirty_bytes, size_bytes);
         drop = bp_clear_should_drop(&pool->clear, slot->class_index, p, dirty_bytes);
         bp_count(&cache->counters, BP_COUNT_calloc_bytes_not_zeroed, size_bytes - dirty_bytes);
         bp_count(&cache->counters, drop ? BP_COUNT_calloc_bytes_dropped : BP_COUNT_calloc_bytes_zeroed, dirty_bytes);
@@ -384,11 +393,13 @@ void *bp_pool_calloc(struct bp_pool *pool, size_t size_bytes)
 
 static void release(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
 {
+    if (pool->scrub == BP_SCRUB_FREE && !bp_slot_is_tainted(slot))
+        bp_scrub_block(&pool->arena, &pool->clear, slot, &cache->counters);
     slot->live = NULL;
     if (BP_UNLIKELY(bp_slot_is_tainted(slot)))
         renew(pool, cache, slot);
     else
-        bp_tcache_give(cache, slot);
+        put_back(pool, cache, slot);
 }
 
 void bp_pool_free_slow(struct bp_pool *pool, void *p)
@@ -409,7 +420,9 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const ch
     if (offset + size_bytes > bp_class_stride_bytes(slot->class_index))
         return false;
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    size_t before = bp_slot_extent(&pool->arena, slot, p, slot->size_bytes);
     size_t extent = bp_slot_extent(&pool->arena, slot, p, size_bytes);
+    size_t warm_bytes = slot->dirty_bytes;
     size_t tail_bytes = slot->dirty_bytes > extent ? slot->dirty_bytes - extent : 0;
     bool ok = extend(pool, cache, slot, extent) == 0;
     if (ok) {
@@ -417,6 +430,7 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const ch
         if (size_bytes < slot->size_bytes && tail_bytes >= TRIM_MIN_BYTES && tail_bytes > extent)
             bp_count(&cache->counters, BP_COUNT_realloc_trimmed_bytes,
                      bp_arena_purge(&pool->arena, slot, extent));
+        bp_scrub_resized(&pool->arena, &pool->clear, pool->scrub, slot, before, extent, warm_bytes, &cache->counters);
         slot->size_bytes = size_bytes;
         bp_count(&cache->counters, BP_COUNT_realloc_in_place, 1);
         note_peak(pool, cache);
@@ -433,6 +447,7 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
         return NULL;
     size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
     size_t extent = bp_slot_extent(&pool->arena, slot, slot->live, size_bytes);
+    size_t before = bp_slot_extent(&pool->arena, slot, slot->live, slot->size_bytes);
     size_t moved_bytes = slot->dirty_bytes;
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     enum source source;
@@ -440,11 +455,15 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
     if (!target)
         target = bp_arena_take(&pool->arena, class_index);
     struct bp_slot *spare = bp_arena_take(&pool->arena, slot->class_index);
+    size_t warm_bytes = bp_max(moved_bytes, target ? target->dirty_bytes : 0);
     char *block = NULL;
     if (target && spare && spare->dirty_bytes == 0 &&
         bp_arena_relocate(&pool->arena, slot, target, spare, extent) == 0) {
         block = target->live;
         target->size_bytes = size_bytes;
+        bp_scrub_resized(&pool->arena, &pool->clear, pool->scrub, target, before, extent, warm_bytes, &cache->counters);
+        if (pool->scrub == BP_SCRUB_FREE) /* what the kernel neither moved nor took back */
+            bp_scrub_range(&pool->arena, &pool->clear, slot, 0, slot->dirty_bytes, &cache->counters);
         put_back(pool, cache, slot);
         bp_count(&cache->counters, BP_COUNT_realloc_moved, 1);
         bp_count(&cache->counters, BP_COUNT_realloc_moved_bytes, moved_bytes);

@@ -14,6 +14,7 @@
 #include "clear.h"
 #include "decay.h"
 #include "options.h"
+#include "scrub.h"
 
 struct bp_pool {
     /* Read by every call. */
@@ -28,6 +29,7 @@ struct bp_pool {
     struct bp_meta meta;
     unsigned cpu_count;    /* const */
     bool drops_at_fork;    /* const */
+    enum bp_scrub scrub;   /* const */
     enum bp_on_error on_error; /* const */
 };
 

@@ -126,6 +126,11 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     if (counters[BP_COUNT_renewed] + counters[BP_COUNT_lost] > 0)
         bp_text_add(text, "bufpool: mapped anew, as the program had changed attributes: %zu; given up %zu\n",
                     counters[BP_COUNT_renewed], counters[BP_COUNT_lost]);
+    if (counters[BP_COUNT_scrubbed_bytes] + counters[BP_COUNT_scrub_dropped_bytes] > 0) {
+        add_amount(text, "bufpool: erased", counters[BP_COUNT_scrubbed_bytes]);
+        add_amount(text, ", by giving pages back", counters[BP_COUNT_scrub_dropped_bytes]);
+        bp_text_add(text, "\n");
+    }
     bp_text_add(text, "bufpool: realloc in place %zu, moved %zu, copied %zu (", counters[BP_COUNT_realloc_in_place],
                 counters[BP_COUNT_realloc_moved], counters[BP_COUNT_realloc_copied]);
     bp_text_add_bytes(text, counters[BP_COUNT_realloc_copied_bytes]);

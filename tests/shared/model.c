@@ -124,6 +124,14 @@ static void own(struct shadow *shadow, char *block, size_t size)
     stamp(block, 0, size, shadow->cookie);
 }
 
+/* Where the program has not written yet, from the old end of its block: nobody's bytes may be there. */
+static void check_erased(const char *block, size_t from)
+{
+    size_t usable = bp_pool_usable_bytes(&model.pool, block);
+    if (model.setup->options.scrub != BP_SCRUB_OFF && from < usable)
+        CHECK(is_zero(block + from, usable - from));
+}
+
 enum request { PLAIN, ZEROED, ALIGNED };
 
 static void make_block(struct shadow *shadow, enum request request)
@@ -149,17 +157,20 @@ static void make_block(struct shadow *shadow, enum request request)
     if (!block)
         return;
     CHECK(serves && (uintptr_t)block % align == 0);
+    check_erased(block, 0);
     own(shadow, block, size);
 }
 
 static void change_block(struct shadow *shadow)
 {
     size_t size = next_size();
+    size_t usable = bp_pool_usable_bytes(&model.pool, shadow->block);
     char *block = bp_pool_realloc(&model.pool, shadow->block, size);
     if (!block)
         return; /* it must be as it was: the next look at it will tell */
     CHECK(stamp_holds(block, 0, bp_min(size, shadow->size), shadow->cookie));
     model.moved_or_copied += block != shadow->block;
+    check_erased(block, usable);
     own(shadow, block, size);
 }
 
@@ -506,6 +517,8 @@ void model_setup_read(struct model_setup *setup, struct model_bytes *bytes)
     static const size_t reservation_bytes[] = {16 * BP_MIB, 256 * BP_MIB, BP_GIB, 64 * BP_GIB};
     static const size_t decay_ms[] = {0, 8, 100, 2000};
 
+    static const enum bp_scrub scrub[8] = {[5] = BP_SCRUB_FREE, [6] = BP_SCRUB_ALLOC, [7] = BP_SCRUB_ALLOC};
+
     model_setup_init(setup);
     struct bp_options *options = &setup->options;
     unsigned limits = next_byte(bytes);
@@ -524,7 +537,9 @@ void model_setup_read(struct model_setup *setup, struct model_bytes *bytes)
     options->max_size_bytes = (rest & 8) != 0 ? options->max_size_bytes : BP_MIB;
     setup->commit_is_charged = (rest & 16) != 0;
     setup->pool_id = rest >> 5;
-    if (next_byte(bytes) % 4 == 3)
+    unsigned kernel = next_byte(bytes);
+    options->scrub = scrub[kernel >> 2 & 7];
+    if (kernel % 4 == 3)
         read_failure(bytes);
 }
 

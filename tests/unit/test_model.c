@@ -125,3 +125,29 @@ Test(model, with_charged_memory_that_fails_at_random)
     cr_assert(live_through(30000).commit_is_charged);
     cr_assert_gt(fake_os.commit.failed, 0);
 }
+
+/* Every byte that a block shows for the first time is zero, whatever the kernel does. */
+static void live_scrubbed(enum bp_scrub scrub)
+{
+    setup.options.scrub = scrub;
+    (void)live_through(20000);
+    fake_os.purge.one_in = 3;
+    fake_os.move.one_in = 3;
+    fake_os.renew.one_in = 3;
+    fake_os.move_error = -EFAULT;
+    setup.options.cache_bytes = 10 * BP_MIB;
+    (void)live_through(20000);
+    setup.size_max = 60 * BP_MIB;
+    setup.options.cache_bytes = 400 * BP_MIB;
+    (void)live_through(2000);
+}
+
+Test(model, scrubbed_when_freed)
+{
+    live_scrubbed(BP_SCRUB_FREE);
+}
+
+Test(model, scrubbed_before_use)
+{
+    live_scrubbed(BP_SCRUB_ALLOC);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#include "scrub.h"
+
+static void count(struct bp_counters *counters, bool dropped, size_t bytes)
+{
+    bp_count(counters, dropped ? BP_COUNT_scrub_dropped_bytes : BP_COUNT_scrubbed_bytes, bytes);
+}
+
+void bp_scrub_range(struct bp_arena *arena, struct bp_clear *clear, struct bp_slot *slot, size_t from_bytes,
+                    size_t to_bytes, struct bp_counters *counters)
+{
+    to_bytes = bp_min(to_bytes, slot->dirty_bytes);
+    if (from_bytes >= to_bytes)
+        return;
+    char *p = bp_slot_base(arena, slot) + from_bytes;
+    size_t bytes = to_bytes - from_bytes;
+    bool drop = bp_slot_is_tainted(slot) || bp_clear_should_drop(clear, slot->class_index, p, bytes);
+    bp_clear_bytes(p, bytes, drop);
+    count(counters, drop, bytes);
+}
+
+void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_slot *slot,
+                    struct bp_counters *counters)
+{
+    char *p = bp_slot_block(slot);
+    size_t start = (size_t)(p - bp_slot_base(arena, slot));
+    size_t bytes = bp_slot_extent(arena, slot, p, slot->size_bytes) - start;
+    if (bp_clear_should_drop(clear, slot->class_index, p, bytes)) {
+        size_t purged = bp_arena_purge(arena, slot, 0);
+        if (purged > 0) {
+            count(counters, true, purged);
+            return;
+        }
+    }
+    bp_clear_bytes(p, bytes, false);
+    count(counters, false, bytes);
+}
+
+void bp_scrub_resized(struct bp_arena *arena, struct bp_clear *clear, enum bp_scrub when, struct bp_slot *slot,
+                      size_t from_bytes, size_t to_bytes, size_t warm_bytes, struct bp_counters *counters)
+{
+    if (when == BP_SCRUB_FREE && to_bytes < from_bytes)
+        bp_scrub_range(arena, clear, slot, to_bytes, from_bytes, counters);
+    else if (when == BP_SCRUB_ALLOC && to_bytes > from_bytes)
+        bp_scrub_range(arena, clear, slot, from_bytes, bp_min(to_bytes, warm_bytes), counters);
+}

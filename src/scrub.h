@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BP_SCRUB_H
+#define BP_SCRUB_H
+/*
+ * Scrub: what a program wrote is gone before another request can see it (BUFPOOL_SCRUB).
+ *
+ * free:      when a block is freed, or shrinks. So all memory of the pool is zero that is in no live block, and calloc
+ *            clears nothing.
+ * alloc:     before a block is handed out, or grows. What waits in the pool is as the program left it.
+ * How:       zeros are written, or pages dropped where the block was used sparsely, as for calloc (clear.h).
+ * Hit path:  neither may take it. Thread caches keep nothing then, so every hit misses and every free is slow.
+ * Tainted:   memory that may be protected is never written to; its pages are dropped.
+ * Layer:     5.
+ */
+#include "arena.h"
+#include "clear.h"
+#include "counters.h"
+#include "options.h"
+
+/* Scrubs what may be other than zero from one offset to another, from the slot's base. */
+void bp_scrub_range(struct bp_arena *arena, struct bp_clear *clear, struct bp_slot *slot, size_t from_bytes,
+                    size_t to_bytes, struct bp_counters *counters);
+/* A block that is being freed: ends up zero, and clean where its pages were dropped. */
+void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_slot *slot,
+                    struct bp_counters *counters);
+/*
+ * A live block that ended at `from_bytes` ends at `to_bytes` now. Of the slot, `warm_bytes` may have been other than
+ * zero before that.
+ */
+void bp_scrub_resized(struct bp_arena *arena, struct bp_clear *clear, enum bp_scrub when, struct bp_slot *slot,
+                      size_t from_bytes, size_t to_bytes, size_t warm_bytes, struct bp_counters *counters);
+
+#endif
