@@ -49,10 +49,10 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
         error = bp_shards_init(&pool->shards, (unsigned)shard_count, options->shard_buffers, &pool->arena,
                                &pool->budget, &pool->meta);
     if (error == 0) {
-        size_t bytes = bp_options_share_bytes(options->thread_cache_bytes, pool->budget.memory_bytes);
-        /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
         pool->scrub = (enum bp_scrub)options->scrub;
+        size_t bytes = bp_options_share_bytes(options->thread_cache_bytes, pool->budget.memory_bytes);
         size_t buffers = pool->scrub == BP_SCRUB_OFF ? options->thread_cache_buffers : 0;
+        /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
         (void)bp_tcaches_init(&pool->caches, id, buffers, bytes, &pool->shards, &pool->meta);
         bp_decay_init(&pool->decay, options->decay_ms);
         bp_pressure_init(&pool->decay.pressure, options->pressure == BP_PRESSURE_AUTO, pool->decay.swept_ns);
@@ -393,7 +393,7 @@ void *bp_pool_calloc(struct bp_pool *pool, size_t size_bytes)
 
 static void release(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
 {
-    if (pool->scrub == BP_SCRUB_FREE && !bp_slot_is_tainted(slot))
+    if (pool->scrub == BP_SCRUB_FREE)
         bp_scrub_block(&pool->arena, &pool->clear, slot, &cache->counters);
     slot->live = NULL;
     if (BP_UNLIKELY(bp_slot_is_tainted(slot)))
@@ -419,6 +419,8 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const ch
     size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
     if (offset + size_bytes > bp_class_stride_bytes(slot->class_index))
         return false;
+    if (pool->scrub != BP_SCRUB_OFF && bp_slot_is_tainted(slot) && size_bytes > slot->size_bytes)
+        return false; /* what lies behind it could not be erased */
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     size_t before = bp_slot_extent(&pool->arena, slot, p, slot->size_bytes);
     size_t extent = bp_slot_extent(&pool->arena, slot, p, size_bytes);

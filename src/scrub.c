@@ -10,11 +10,11 @@ void bp_scrub_range(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
                     size_t to_bytes, struct bp_counters *counters)
 {
     to_bytes = bp_min(to_bytes, slot->dirty_bytes);
-    if (from_bytes >= to_bytes)
+    if (from_bytes >= to_bytes || bp_slot_is_tainted(slot))
         return;
     char *p = bp_slot_base(arena, slot) + from_bytes;
     size_t bytes = to_bytes - from_bytes;
-    bool drop = bp_slot_is_tainted(slot) || bp_clear_should_drop(clear, slot->class_index, p, bytes);
+    bool drop = bp_clear_should_drop(clear, slot->class_index, p, bytes);
     bp_clear_bytes(p, bytes, drop);
     count(counters, drop, bytes);
 }
@@ -22,17 +22,19 @@ void bp_scrub_range(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
 void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_slot *slot,
                     struct bp_counters *counters)
 {
-    char *p = bp_slot_block(slot);
-    size_t start = (size_t)(p - bp_slot_base(arena, slot));
-    size_t bytes = bp_slot_extent(arena, slot, p, slot->size_bytes) - start;
-    if (bp_clear_should_drop(clear, slot->class_index, p, bytes)) {
+    /* With the colour before the block, where a program that writes below it leaves something. */
+    char *base = bp_slot_base(arena, slot);
+    size_t bytes = bp_slot_extent(arena, slot, bp_slot_block(slot), slot->size_bytes);
+    if (bp_slot_is_tainted(slot))
+        return;
+    if (bp_clear_should_drop(clear, slot->class_index, base, bytes)) {
         size_t purged = bp_arena_purge(arena, slot, 0);
         if (purged > 0) {
             count(counters, true, purged);
             return;
         }
     }
-    bp_clear_bytes(p, bytes, false);
+    bp_clear_bytes(base, bytes, false);
     count(counters, false, bytes);
 }
 

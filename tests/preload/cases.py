@@ -295,7 +295,7 @@ SPECIAL = {
           for scrub in ('free', 'alloc')
           for env in ({}, {'DECAY_MS': '4', 'BACKGROUND': '1'}, {'CACHE_BYTES': '3M'}, {'FORK': 'keep', 'SHARDS': '1'})),
         *(Case('stress 7', {'SCRUB': scrub}) for scrub in ('free', 'alloc')),
-        *(Case(f'attributes {deed}', {'SCRUB': scrub}, pools=False) for scrub in ('free', 'alloc') for deed in ('protect', 'unmap', 'lock')),
+        *(Case(f'attributes {deed}', {'SCRUB': scrub}, pools=False) for scrub in ('free', 'alloc') for deed in ('protect', 'readonly', 'unmap', 'ring', 'lock')),
         Case('calloc_dirty 2', {'SCRUB': 'free'}, says=['calloc_bytes_zeroed == 0']),
         *(Case('idle', {'STATS_SIGNAL': bad}, pools=False, stderr=[NOT_SIGNAL.format(bad)])
           for bad in ('x', '0', '65', '-3', 'KILL', 'SIGSEGV', '19', 'RTMIN-1', 'RTMAX+1', 'RTMIN+40', 'USR2,', 'USR2,trimm', ',trim', 'USR')),

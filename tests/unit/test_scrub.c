@@ -3,6 +3,7 @@
 #include "scrub.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include "audit.h"
 #include "fake_os.h"
@@ -154,15 +155,34 @@ Test(scrub_free, what_a_broken_move_leaves_behind_goes_too)
     check_audit(1);
 }
 
-/* The program may have made it unreadable. */
-Test(scrub_free, tainted_memory_is_not_touched)
+Test(scrub_free, what_was_written_below_a_block_goes_too)
 {
     char *block = make(BP_MIB);
-    bp_arena_taint(&pool.arena, block, page);
-    size_t writes = counted(BP_COUNT_scrubbed_bytes);
-    cr_assert_eq(bp_pool_realloc(&pool, block, 600000), block);
+    while ((uintptr_t)block % page == 0)
+        block = make(BP_MIB);
+    const struct bp_slot *slot = bp_arena_live_slot(&pool.arena, block);
+    block[-1] = 1;
     drop(block);
-    check_size(counted(BP_COUNT_scrubbed_bytes), writes);
+    cr_assert(slot_is_zero(slot));
+}
+
+/* The program lets nobody write to the second half of its block, and the kernel does not take its pages back. */
+static char *make_protected(void)
+{
+    char *block = make(BP_MIB);
+    char *half = (char *)bp_align_up((uintptr_t)block + 500000, page); // NOLINT(performance-no-int-to-ptr)
+    bp_arena_taint(&pool.arena, half, page);
+    cr_assert_eq(mprotect(half, 500000, PROT_READ), 0);
+    fake_os.purge.fail = FAIL_ALWAYS;
+    return block;
+}
+
+Test(scrub_free, tainted_memory_is_not_touched)
+{
+    char *block = make_protected();
+    cr_assert_eq(bp_pool_realloc(&pool, block, 900000), block);
+    drop(block);
+    check_size(counted(BP_COUNT_scrubbed_bytes), 0);
     check_size(counted(BP_COUNT_renewed), 1);
 }
 
@@ -201,6 +221,23 @@ Test(scrub_alloc, a_block_that_grows_shows_zeros)
     size_t end = bp_align_up((size_t)block + 600000, page) - (size_t)block;
     cr_assert(is_zero(block + end, BP_MIB - end));
     cr_assert_eq(block[end - 1], (char)0xaa);
+}
+
+/* Others' bytes wait behind it, where the program lets nobody write. */
+Test(scrub_alloc, a_tainted_block_grows_elsewhere)
+{
+    drop(make(BP_MIB));
+    char *block = make(600000);
+    char *end = (char *)bp_align_up((uintptr_t)block + 600000, page); // NOLINT(performance-no-int-to-ptr)
+    bp_arena_taint(&pool.arena, end, page);
+    cr_assert_eq(mprotect(end, page, PROT_READ), 0);
+    char *moved = bp_pool_realloc(&pool, block, BP_MIB);
+    cr_assert_neq(moved, block);
+    size_t kept = (size_t)(end - block);
+    cr_assert(is_zero(moved + kept, BP_MIB - kept));
+    cr_assert_eq(moved[kept - 1], (char)0xaa);
+    check_size(counted(BP_COUNT_renewed), 1);
+    check_audit(1);
 }
 
 Test(scrub_alloc, what_is_clean_is_not_cleared)
