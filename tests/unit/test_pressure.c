@@ -26,7 +26,7 @@ static struct bp_counters counters;
 static char folder[] = "/tmp/bufpool-test-XXXXXX";
 
 /* A file below the folder that stands for the root, and the folders above it. */
-static void write_file(const char *path, const char *format, ...)
+static BP_PRINTF(2, 3) void write_file(const char *path, const char *format, ...)
 {
     char full[256];
     (void)snprintf(full, sizeof full, "%s%s", folder, path);

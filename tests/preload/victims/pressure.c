@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Has free memory and is told that memory is short, the way systemd tells its services: $MEMORY_PRESSURE_WATCH names
- * what to watch. The argument says what that is: fifo; socket, which must first be sent what $MEMORY_PRESSURE_WRITE
- * says; nothing (a path that does not exist) or null (/dev/null). The memory must go back when something is written
- * there, and stay if nothing can be. closed: it closes all its files and opens others; eof: nobody else may hold a pipe
- * open that it closes.
+ * what to watch. The first argument says what that is: fifo; socket, which must first be sent what
+ * $MEMORY_PRESSURE_WRITE says; or nothing that tells anything. The second is the path. The memory must go back when
+ * something is written there, and stay if nothing can be. closed: it closes all its files and opens others; eof: nobody
+ * else may hold a pipe open that it closes.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -44,12 +44,11 @@ static void burst(void)
         free(blocks[i]);
 }
 
-/* What $MEMORY_PRESSURE_WATCH named before it was removed, open on our side. */
+/* What $MEMORY_PRESSURE_WATCH names, open on our side. */
 static int open_other_end(const char *how, const char *path, int listener)
 {
     int fd = strcmp(how, "socket") == 0 ? accept(listener, NULL, NULL) : open(path, O_WRONLY | O_NONBLOCK);
     CHECK(fd >= 0);
-    CHECK(unlink(path) == 0);
     char asked[sizeof "hello"] = "";
     if (strcmp(how, "socket") == 0)
         CHECK(read(fd, asked, 5) == 5 && strcmp(asked, "hello") == 0);
@@ -107,7 +106,7 @@ static int child(const char *how, const char *path, int listener)
     sleep_ms(200);
     size_t held_bytes = resident_bytes();
     CHECK(held_bytes > 50 * MIB);
-    if (strcmp(how, "nothing") != 0 && strcmp(how, "null") != 0) {
+    if (strcmp(how, "nothing") != 0) {
         int fd = open_other_end(how, path, listener);
         if (strcmp(how, "closed") == 0)
             fd = replace_files(fd);
@@ -130,21 +129,18 @@ static int listen_at(const char *path)
 
 int main(int argc, char **argv)
 {
-    CHECK(argc >= 2);
+    CHECK(argc >= 3);
     const char *how = argv[1];
+    const char *path = argv[2];
     if (argc == 4)
-        return child(how, argv[2], atoi(argv[3]));
-    char path[64];
+        return child(how, path, atoi(argv[3]));
     int listener = -1;
-    (void)snprintf(path, sizeof path, "/tmp/bufpool-victim-%d", (int)getpid());
-    if (strcmp(how, "socket") == 0)
+    if (strcmp(how, "socket") == 0) {
         listener = listen_at(path);
-    else if (strcmp(how, "fifo") == 0 || strcmp(how, "closed") == 0)
-        CHECK(mkfifo(path, 0600) == 0);
-    if (strcmp(how, "null") == 0)
-        (void)strcpy(path, "/dev/null");
-    if (strcmp(how, "socket") == 0)
         CHECK(setenv("MEMORY_PRESSURE_WRITE", "aGVsbG8=", 1) == 0);
+    } else if (strcmp(how, "fifo") == 0 || strcmp(how, "closed") == 0) {
+        CHECK(mkfifo(path, 0600) == 0);
+    }
     char number[16];
     (void)snprintf(number, sizeof number, "%d", listener);
     if (strcmp(how, "eof") != 0)
