@@ -88,7 +88,7 @@ static bool add_cache(struct bp_tcaches *caches)
             if (caches->list)
                 caches->list->previous = cache;
             caches->list = cache;
-            caches->thread_count++;
+            bp_owner_add(&caches->thread_count, 1);
             caches->thread_total += !bp_thread.known[caches->id];
             bp_thread.known[caches->id] = true;
             bp_store_relaxed(&bp_thread.caches[caches->id], cache);
@@ -132,7 +132,7 @@ static void remove_cache_locked(struct bp_tcache *cache)
     fold_counts(&caches->retired, cache);
     cache->next = caches->unused;
     caches->unused = cache;
-    caches->thread_count--;
+    bp_owner_sub(&caches->thread_count, 1);
 }
 
 static void retire(struct bp_tcache *cache)
@@ -227,13 +227,25 @@ static bool charge(struct bp_tcache *cache, size_t bytes)
            (evict_cold(cache, bytes) > 0 && bp_budget_charge_cached(budget, bytes));
 }
 
-/* Lets the bin hold `bytes`, if thread and budget have room for that. One buffer of each class may pass the first. */
+/*
+ * What a thread may hold of the budget: all if there is no other, else an equal part of a good half. The rest is for
+ * the shards, where every thread finds it: a small budget would otherwise lie in caches, most of it for nobody.
+ */
+static size_t share_bytes(const struct bp_tcache *cache)
+{
+    size_t threads = bp_max(bp_load_relaxed(&cache->caches->thread_count), 1);
+    return bp_load_relaxed(&budget_of(cache)->cached_limit_bytes) / (2 * threads - 1);
+}
+
+/* Lets the bin hold `bytes`, if thread and budget have room. One buffer of each class may pass a thread's own limit. */
 static bool raise_allowance(struct bp_tcache *cache, struct bp_bin *bin, size_t bytes)
 {
     if (bytes <= bin->allowance_bytes)
         return true;
-    size_t bytes_max = cache->caches->bytes_max;
-    if (bin->head && bp_load_relaxed(&cache->allowance_bytes) + bytes - bin->allowance_bytes > bytes_max) {
+    size_t bytes_max = share_bytes(cache);
+    if (bin->head)
+        bytes_max = bp_min(bytes_max, cache->caches->bytes_max);
+    if (bp_load_relaxed(&cache->allowance_bytes) + bytes - bin->allowance_bytes > bytes_max) {
         (void)release_unused(cache);
         if (bp_load_relaxed(&cache->allowance_bytes) + bytes - bin->allowance_bytes > bytes_max)
             return false;
@@ -566,6 +578,6 @@ void bp_tcaches_after_fork(struct bp_tcaches *caches)
     fold_counts(&discarded, &caches->orphan);
     if (caches->list)
         fold_counts(&discarded, caches->list);
-    caches->thread_total = caches->thread_count;
+    caches->thread_total = bp_load_relaxed(&caches->thread_count);
     bp_thread.known[caches->id] = caches->list != NULL;
 }

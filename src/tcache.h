@@ -73,7 +73,7 @@ struct bp_tcaches {
     struct bp_tcache *list;     /* lock */
     struct bp_tcache *unused;   /* lock: records of ended threads */
     unsigned next_shard;        /* lock */
-    size_t thread_count;        /* lock: caches in the list */
+    _Atomic(size_t) thread_count; /* lock: caches in the list; read by all */
     size_t thread_total;        /* lock: threads that ever had one */
     struct bp_tcache retired;   /* lock: the counts of ended threads; its bins are empty */
     struct bp_tcache orphan;    /* orphan_lock */

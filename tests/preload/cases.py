@@ -41,7 +41,7 @@ CONFIGURATIONS = {
 @dataclass
 class Case:
     """One run of one victim. It must end with status 0, or by a signal, and with exactly the output given here."""
-    command: str  # the victim and its arguments
+    command: str  # the victim and its arguments; {tmp} as below
     env: dict = field(default_factory=dict)  # names without BUFPOOL_; {tmp} is a folder of the run's own
     stdout: str = 'ok\n'
     stderr: list = field(default_factory=list)  # lines; '~' starts a pattern, '?' a pattern that may be missing; {pid}
@@ -237,15 +237,20 @@ SPECIAL = {
         Case('crowded 100 20', {'BACKGROUND': '1'}, memory='130M'),
         Case('crowded 400 5', memory='520M'),
     ],
+    'budget': [  # what the kernel counts; the slack is a buffer a CPU
+        Case('budget 72 1000 300', {'CACHE_BYTES': '64M', 'DECAY_MS': '0'}, says=['peak_cached_bytes <= 64 * MIB', 'peak_live_bytes >= 200 * MIB']),
+        Case('budget 72 1000 300', {'CACHE_BYTES': '64M', 'DECAY_MS': '0', 'THREAD_CACHE': '0'}, says=['peak_cached_bytes <= 64 * MIB']),
+        Case('budget 72 200 100', {'CACHE_BYTES': '64M', 'MAX_BYTES': '200M', 'DECAY_MS': '0'}, says=['forwarded > 0']),
+        Case('budget 8 1000 10', {'CACHE_BYTES': '0'}, says=['peak_cached_bytes == 0']),
+    ],
     'pressure': [
-        Case('pressure fifo', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events >= 1', 'pressure_bytes >= 50 * MIB']),
-        Case('pressure socket', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events >= 1', 'pressure_bytes >= 50 * MIB']),
-        Case('pressure closed', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events >= 1', 'pressure_bytes >= 50 * MIB']),
-        Case('pressure nothing', {'BACKGROUND': '1', 'DECAY_MS': '60000'},
-             stderr=['bufpool: MEMORY_PRESSURE_WATCH=/tmp/bufpool-victim-{pid}: cannot be watched (No such file or directory)']),
-        Case('pressure nothing', {'DECAY_MS': '60000'}),
-        Case('pressure null', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events == 0']),
-        Case('pressure eof', {'BACKGROUND': '1', 'DECAY_MS': '60000'}),
+        *(Case(f'pressure {how} {{tmp}}/watch', {'BACKGROUND': '1', 'DECAY_MS': '60000'},
+               says=['pressure_events >= 1', 'pressure_bytes >= 50 * MIB']) for how in ('fifo', 'socket', 'closed')),
+        Case('pressure nothing {tmp}/watch', {'BACKGROUND': '1', 'DECAY_MS': '60000'},
+             stderr=[r'~bufpool: MEMORY_PRESSURE_WATCH=/.*/watch: cannot be watched \(No such file or directory\)']),
+        Case('pressure nothing {tmp}/watch', {'DECAY_MS': '60000'}),
+        Case('pressure nothing /dev/null', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events == 0']),
+        Case('pressure eof {tmp}/watch', {'BACKGROUND': '1', 'DECAY_MS': '60000'}),
     ],
     'decay': [
         Case('decay small 20', FAST, says=['decayed_bytes >= 100 * MIB', 'sweeps >= 1']),

@@ -234,6 +234,26 @@ Test(tcache, one_buffer_of_each_class_may_pass_the_bytes_of_a_thread)
     check_charges(cache);
 }
 
+Test(tcache, of_a_small_budget_a_thread_keeps_a_part)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    bp_store_relaxed(&budget.cached_limit_bytes, 10 * full_pages() * page);
+    give_fresh(cache, full_pages());
+    check_size(shard_count(cache->shard), 0);
+    bp_tcache_flush(cache);
+    bp_store_relaxed(&caches.thread_count, 8); /* a part of 15: less than this buffer */
+    give_fresh(cache, full_pages());
+    check_size(bp_tcache_cached_bytes(cache), 0);
+    check_size(shard_count(cache->shard), 2);
+    give_fresh(cache, full_pages() / 2);
+    check_size(bp_tcache_cached_bytes(cache), full_pages() / 2 * page);
+    bp_store_relaxed(&caches.thread_count, 1);
+    give_fresh(cache, full_pages());
+    check_size(bin_count(cache, CLASS), 2);
+    check_charges(cache);
+    bp_tcache_leave(cache);
+}
+
 Test(tcache, without_budget_nothing_is_kept)
 {
     budget.cached_limit_bytes = 5 * page;
