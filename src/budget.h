@@ -46,6 +46,13 @@ BP_ALWAYS_INLINE bool bp_budget_charge_cached(struct bp_budget *budget, size_t b
     return true;
 }
 
+/* How much more may be cached, for now. */
+BP_ALWAYS_INLINE size_t bp_budget_room_bytes(const struct bp_budget *budget)
+{
+    size_t limit_bytes = bp_load_relaxed(&budget->cached_limit_bytes);
+    return limit_bytes - bp_min(limit_bytes, bp_load_relaxed(&budget->cached_bytes));
+}
+
 BP_ALWAYS_INLINE void bp_budget_return_cached(struct bp_budget *budget, size_t bytes)
 {
     bp_sub_relaxed(&budget->cached_bytes, bytes);

@@ -96,12 +96,23 @@ void bp_pool_tick(struct bp_pool *pool)
 }
 
 /*
+ * Less may be cached than the program has in use at times. Then fresh memory is memory that a free must give back later,
+ * and what lies unused in live blocks is more than the limit is worth.
+ */
+static bool is_tight(const struct bp_pool *pool)
+{
+    return bp_load_relaxed(&pool->budget.cached_limit_bytes) < bp_load_relaxed(&pool->budget.peak_live_bytes);
+}
+
+/*
  * May the pool take `bytes` of fresh memory while it has free memory in other classes? Up to an eighth above the most
  * that the program ever used at once: moving pages on every miss costs more than it is worth, as every other thread's
  * CPU is interrupted; a quarter was no faster in `mixed` and held 8 % more memory.
  */
 static bool may_grow(const struct bp_pool *pool, size_t bytes)
 {
+    if (is_tight(pool))
+        return bp_load_relaxed(&pool->budget.cached_bytes) < bytes;
     size_t peak_live = bp_load_relaxed(&pool->budget.peak_live_bytes);
     return bp_load_relaxed(&pool->budget.footprint_bytes) + bytes <= peak_live + peak_live / 8;
 }
@@ -121,6 +132,15 @@ BP_COLD static void renew(struct bp_pool *pool, struct bp_tcache *cache, struct 
     } else {
         bp_count(&cache->counters, BP_COUNT_lost, 1);
     }
+}
+
+/* A free slot goes back to where slots of its kind wait. */
+static void put_back(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
+{
+    if (slot->dirty_bytes == 0)
+        bp_arena_put(&pool->arena, slot);
+    else
+        bp_tcache_give(cache, slot);
 }
 
 /* A free buffer of the class from the thread's cache or a shard. */
@@ -148,7 +168,9 @@ static struct bp_slot *take_recycled(struct bp_pool *pool, struct bp_tcache *cac
     size_t last = bp_min(class_index + (may_grow(pool, dirty_bytes) ? 1 : 3), BP_CLASS_COUNT - 1);
     for (size_t from = class_index; from <= last; from++) {
         struct bp_slot *slot = take_warm(pool, cache, from, dirty_bytes, ret_source);
-        if (slot) {
+        if (slot && slot->dirty_bytes / 2 > dirty_bytes && is_tight(pool)) {
+            put_back(pool, cache, slot);
+        } else if (slot) {
             bp_count(&cache->counters, BP_COUNT_borrowed, from - class_index);
             return slot;
         }
@@ -216,15 +238,6 @@ static int extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot 
     return bp_arena_extend(&pool->arena, slot, dirty_bytes);
 }
 
-/* A free slot goes back to where slots of its kind wait. */
-static void put_back(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
-{
-    if (slot->dirty_bytes == 0)
-        bp_arena_put(&pool->arena, slot);
-    else
-        bp_tcache_give(cache, slot);
-}
-
 /* The class with the most free memory in the shards, or BP_CLASS_COUNT. */
 static size_t class_with_surplus(const struct bp_shards *shards)
 {
@@ -266,6 +279,10 @@ static void fill_from_surplus(struct bp_pool *pool, struct bp_tcache *cache, str
             return;
         size_t wanted = dirty_bytes - slot->dirty_bytes;
         size_t class_index = class_with_surplus(&pool->shards);
+        if (class_index == BP_CLASS_COUNT && bp_tcache_cached_bytes(cache) >= MOVE_MIN_BYTES) {
+            bp_tcache_flush(cache);
+            class_index = class_with_surplus(&pool->shards);
+        }
         if (class_index == BP_CLASS_COUNT)
             return;
         struct bp_slot *donor = take_donor(pool, cache, class_index, wanted);

@@ -39,10 +39,10 @@ void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
 }
 
 void bp_scrub_resized(struct bp_arena *arena, struct bp_clear *clear, enum bp_scrub when, struct bp_slot *slot,
-                      size_t from_bytes, size_t to_bytes, size_t warm_bytes, struct bp_counters *counters)
+                      size_t before_bytes, size_t after_bytes, size_t warm_bytes, struct bp_counters *counters)
 {
-    if (when == BP_SCRUB_FREE && to_bytes < from_bytes)
-        bp_scrub_range(arena, clear, slot, to_bytes, from_bytes, counters);
-    else if (when == BP_SCRUB_ALLOC && to_bytes > from_bytes)
-        bp_scrub_range(arena, clear, slot, from_bytes, bp_min(to_bytes, warm_bytes), counters);
+    if (when == BP_SCRUB_FREE && after_bytes < before_bytes)
+        bp_scrub_range(arena, clear, slot, after_bytes, before_bytes, counters);
+    else if (when == BP_SCRUB_ALLOC && after_bytes > before_bytes)
+        bp_scrub_range(arena, clear, slot, before_bytes, bp_min(after_bytes, warm_bytes), counters);
 }

@@ -29,6 +29,6 @@ void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
  * zero before that.
  */
 void bp_scrub_resized(struct bp_arena *arena, struct bp_clear *clear, enum bp_scrub when, struct bp_slot *slot,
-                      size_t from_bytes, size_t to_bytes, size_t warm_bytes, struct bp_counters *counters);
+                      size_t before_bytes, size_t after_bytes, size_t warm_bytes, struct bp_counters *counters);
 
 #endif

@@ -6,6 +6,9 @@
 
 #include "os.h"
 
+/* Less than this is not kept of a buffer that passes the budget: moving it would not pay. */
+enum { KEEP_MIN_BYTES = 256 * 1024 };
+
 struct bp_tcache bp_tcache_none;
 struct bp_tcache bp_tcache_gone;
 
@@ -302,17 +305,26 @@ static void push_to_shard(struct bp_tcache *cache, size_t class_index, struct bp
     bp_shard_push(cache->caches->shards, cache->shard, class_index, chain, &cache->counters);
 }
 
-/* One that is not. */
+/* One that is not. What of it passes the budget goes back to the kernel, and the rest stays. */
 static void charge_and_push(struct bp_tcache *cache, struct bp_slot *slot)
 {
+    struct bp_shards *shards = cache->caches->shards;
     slot->next = NULL;
     struct bp_chain chain = {.head = slot, .count = 1, .bytes = slot->dirty_bytes};
-    if (charge(cache, chain.bytes)) {
-        push_to_shard(cache, slot->class_index, chain);
-        return;
+    bool charged = charge(cache, chain.bytes);
+    if (!charged) {
+        size_t room_bytes = bp_align_down(bp_budget_room_bytes(budget_of(cache)), shards->arena->page_bytes);
+        bp_count(&cache->counters, BP_COUNT_drops, 1);
+        if (room_bytes >= KEEP_MIN_BYTES) {
+            bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_arena_purge(shards->arena, slot, room_bytes));
+            chain.bytes = slot->dirty_bytes;
+            charged = charge(cache, chain.bytes);
+        }
     }
-    bp_count(&cache->counters, BP_COUNT_drops, 1);
-    bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_shards_drop(cache->caches->shards, chain));
+    if (charged)
+        push_to_shard(cache, slot->class_index, chain);
+    else
+        bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_shards_drop(shards, chain));
 }
 
 /* Takes the oldest buffers out of a bin, all but those whose memory fits in `keep_bytes`, with their charge. */
