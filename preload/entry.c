@@ -85,10 +85,20 @@ BP_EXPORT void cfree(void *p)
     free(p);
 }
 
-void bp_free_ours(void *p, size_t size, size_t align, const char *call)
+/* Of another size or alignment than the block was asked for, perhaps only rounded up; or not one for the hit path. */
+BP_COLD static void free_ours_slow(void *p, size_t size, size_t align, const char *call)
 {
     if (!bp_process_owns(p) || bp_pool_check_sized(&bp_process_pool, p, size, align, call))
         free(p);
+}
+
+void bp_free_ours(void *p, size_t size, size_t align, const char *call)
+{
+    size_t offset = bp_arena_offset(&bp_process_pool.arena, p);
+    bool is_aligned = ((uintptr_t)p & (align - 1)) == 0;
+    if (BP_UNLIKELY(!is_aligned ||
+                    !bp_pool_free_fast_sized(&bp_process_pool, BP_PROCESS_POOL_ID, p, offset, size)))
+        free_ours_slow(p, size, align, call);
 }
 
 BP_EXPORT void free_sized(void *p, size_t size)

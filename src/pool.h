@@ -95,4 +95,15 @@ BP_ALWAYS_INLINE bool bp_pool_free_fast(struct bp_pool *pool, unsigned id, void 
     return kept;
 }
 
+/* As bp_pool_free_fast(), for a block that was asked for with this very size. */
+BP_ALWAYS_INLINE bool bp_pool_free_fast_sized(struct bp_pool *pool, unsigned id, void *p, size_t offset,
+                                              size_t size_bytes)
+{
+    struct bp_owner *owner = bp_owner_at(&pool->arena, offset);
+    uintptr_t records = bp_owner_records(owner);
+    if (BP_UNLIKELY(records == 0 || bp_slot_of(records, owner, p)->size_bytes != size_bytes))
+        return false;
+    return bp_pool_free_fast(pool, id, p, offset);
+}
+
 #endif

@@ -179,7 +179,11 @@ static void drop_block(struct shadow *shadow)
     char *block = shadow->block;
     shadow->last = block;
     shadow->block = NULL;
-    if (!bp_pool_free_fast(&model.pool, model.setup->pool_id, block, bp_arena_offset(&model.pool.arena, block)))
+    size_t offset = bp_arena_offset(&model.pool.arena, block);
+    bool kept = shadow->size % 2 == 0
+                    ? bp_pool_free_fast(&model.pool, model.setup->pool_id, block, offset)
+                    : bp_pool_free_fast_sized(&model.pool, model.setup->pool_id, block, offset, shadow->size);
+    if (!kept)
         bp_pool_free_slow(&model.pool, block);
 }
 
@@ -314,7 +318,9 @@ static void fork_now(void)
     bp_pools_postfork_parent(&pool, 1);
     CHECK(child > 0);
     int status = 1;
-    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    while (waitpid(child, &status, 0) < 0)
+        CHECK(errno == EINTR);
+    CHECK(status == 0);
 }
 
 /* --- the kernel -------------------------------------------------------------------------------------------------- */

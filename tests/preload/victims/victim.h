@@ -123,7 +123,8 @@ static inline void reap(pid_t child)
 {
     int status;
     CHECK(child > 0);
-    CHECK(waitpid(child, &status, 0) == child);
+    while (waitpid(child, &status, 0) < 0)
+        CHECK(errno == EINTR);
     if (status != 0)
         dprintf(2, "child: wait status %#x\n", (unsigned)status);
     CHECK(status == 0);
