@@ -80,6 +80,7 @@ GROUPS = {
         Case('new_throws', not_with=('mimalloc', 'tbb')),
         Case('new_replaced', not_with=('tcmalloc',)),
         Case('new_replaced nothrow', not_with=('tcmalloc',)),
+        Case('replay_family {corpus}/family'),
     ],
     'life': [
         Case('early'),
