@@ -174,26 +174,87 @@ unsigned bp_os_cpu_count(void)
     return count > 0 ? count : 1;
 }
 
-int bp_os_read_file(const char *path, char *data, size_t size)
+static int open_file(const char *path)
 {
     int saved_errno = errno;
     char rooted[PATH_BYTES];
     struct bp_text text = {.data = rooted, .size = sizeof rooted};
     bp_text_add(&text, "%s%s", bp_os.root, path);
-    int fd = (int)result_of(syscall(SYS_openat, AT_FDCWD, rooted, O_RDONLY | O_CLOEXEC, 0), saved_errno);
+    return (int)result_of(syscall(SYS_openat, AT_FDCWD, rooted, O_RDONLY | O_CLOEXEC, 0), saved_errno);
+}
+
+static void close_file(int fd)
+{
+    int saved_errno = errno;
+    (void)result_of(syscall(SYS_close, fd), saved_errno);
+}
+
+static long read_some(int fd, char *data, size_t size)
+{
+    int saved_errno = errno;
+    long got;
+    do {
+        got = result_of(syscall(SYS_read, fd, data, size), saved_errno);
+    } while (got == -EINTR);
+    return got;
+}
+
+int bp_os_read_file(const char *path, char *data, size_t size)
+{
+    int fd = open_file(path);
     if (fd < 0)
         return fd;
     size_t length = 0;
     long got;
     do {
-        got = result_of(syscall(SYS_read, fd, data + length, size - 1 - length), saved_errno);
+        got = read_some(fd, data + length, size - 1 - length);
         if (got > 0)
             length += (size_t)got;
-    } while (got == -EINTR || (got > 0 && length < size - 1));
-    (void)syscall(SYS_close, fd);
-    errno = saved_errno;
+    } while (got > 0 && length < size - 1);
+    close_file(fd);
     data[length] = '\0';
     return got < 0 ? (int)got : (int)length;
+}
+
+int bp_os_lines_open(struct bp_os_lines *lines, const char *path)
+{
+    lines->start = 0;
+    lines->end = 0;
+    lines->fd = open_file(path);
+    return lines->fd < 0 ? lines->fd : 0;
+}
+
+char *bp_os_lines_next(struct bp_os_lines *lines)
+{
+    for (;;) {
+        char *line = lines->data + lines->start;
+        size_t length = lines->end - lines->start;
+        char *newline = memchr(line, '\n', length);
+        if (newline) {
+            *newline = '\0';
+            lines->start = (size_t)(newline + 1 - lines->data);
+            return line;
+        }
+        memmove(lines->data, line, length);
+        lines->start = 0;
+        lines->end = length;
+        size_t room = sizeof lines->data - 1 - length;
+        long got = room > 0 ? read_some(lines->fd, lines->data + length, room) : 0;
+        if (got > 0) {
+            lines->end += (size_t)got;
+        } else if (length == 0) {
+            return NULL;
+        } else { /* the last line, or as much of a long one as fits */
+            lines->data[length] = '\0';
+            lines->end = 0;
+            return lines->data;
+        }
+    }
+}
+
+void bp_os_lines_close(struct bp_os_lines *lines)
+{
+    close_file(lines->fd);
 }
 
 /* --- control groups ---------------------------------------------------------------------------------------------- */

@@ -76,4 +76,18 @@ void bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
 /* Reads at most size - 1 bytes and terminates them. Returns the count or a negative errno. */
 int bp_os_read_file(const char *path, char *data, size_t size);
 
+/* A file of the kernel's, line by line. Lines longer than the buffer come in pieces. */
+struct bp_os_lines {
+    int fd;
+    size_t start; /* of the next line in data */
+    size_t end;
+    char data[4096];
+};
+
+/* 0 or a negative errno. */
+int bp_os_lines_open(struct bp_os_lines *lines, const char *path);
+/* The next line without its end, valid until the next call. NULL when there is none. */
+char *bp_os_lines_next(struct bp_os_lines *lines);
+void bp_os_lines_close(struct bp_os_lines *lines);
+
 #endif

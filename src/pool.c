@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "os.h"
+#include "plain.h"
 
 enum {
     SHARDS_MIN = 4,
@@ -51,7 +52,11 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
     if (error == 0) {
         pool->scrub = (enum bp_scrub)options->scrub;
         size_t bytes = bp_options_share_bytes(options->thread_cache_bytes, pool->budget.memory_bytes);
-        size_t buffers = pool->scrub == BP_SCRUB_OFF ? options->thread_cache_buffers : 0;
+        pool->paranoid_every = options->paranoid;
+        /* No free may take the hit path then; and pages that are moved would take along what is to be found on them. */
+        size_t buffers = pool->scrub == BP_SCRUB_OFF && options->paranoid == 0 ? options->thread_cache_buffers : 0;
+        if (options->paranoid != 0)
+            bp_store_relaxed(&pool->arena.moves_left, 0);
         /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
         (void)bp_tcaches_init(&pool->caches, id, buffers, bytes, &pool->shards, &pool->meta);
         bp_decay_init(&pool->decay, options->decay_ms);
@@ -408,12 +413,24 @@ void *bp_pool_calloc(struct bp_pool *pool, size_t size_bytes)
     return allocate(pool, bp_class_of(size_bytes), size_bytes, 1, true);
 }
 
+/* Did the program change more of the block than its bytes, and nobody saw it? If that cannot be told: yes. */
+static bool is_changed_unseen(struct bp_pool *pool, struct bp_tcache *cache, const struct bp_slot *slot)
+{
+    if (BP_LIKELY(pool->paranoid_every == 0) || bp_slot_is_tainted(slot) ||
+        bp_add_relaxed(&pool->paranoid_count, (size_t)1) % pool->paranoid_every != 0)
+        return false;
+    int plain = bp_plain_check(bp_slot_base(&pool->arena, slot), slot->dirty_bytes);
+    bp_count(&cache->counters, BP_COUNT_unseen, plain == 0);
+    return plain <= 0;
+}
+
 static void release(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
 {
-    if (pool->scrub == BP_SCRUB_FREE)
+    bool is_changed = is_changed_unseen(pool, cache, slot);
+    if (pool->scrub == BP_SCRUB_FREE && !is_changed)
         bp_scrub_block(&pool->arena, &pool->clear, slot, &cache->counters);
     slot->live = NULL;
-    if (BP_UNLIKELY(bp_slot_is_tainted(slot)))
+    if (BP_UNLIKELY(is_changed || bp_slot_is_tainted(slot)))
         renew(pool, cache, slot);
     else
         put_back(pool, cache, slot);

@@ -31,6 +31,8 @@ struct bp_pool {
     bool drops_at_fork;    /* const */
     enum bp_scrub scrub;   /* const */
     enum bp_on_error on_error; /* const */
+    size_t paranoid_every;     /* const: of so many freed blocks, one is looked at by plain.h; 0: none */
+    _Atomic(size_t) paranoid_count; /* frees so far, if so; relaxed */
 };
 
 /*

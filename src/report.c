@@ -124,8 +124,9 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     add_amount(text, ", trimmed", counters[BP_COUNT_trimmed_bytes]);
     bp_text_add(text, "; idle thread caches emptied %zu\n", counters[BP_COUNT_drained_caches]);
     if (counters[BP_COUNT_renewed] + counters[BP_COUNT_lost] > 0)
-        bp_text_add(text, "bufpool: mapped anew, as the program had changed attributes: %zu; given up %zu\n",
-                    counters[BP_COUNT_renewed], counters[BP_COUNT_lost]);
+        bp_text_add(text,
+                    "bufpool: mapped anew, as the program had changed attributes: %zu, unseen %zu; given up %zu\n",
+                    counters[BP_COUNT_renewed], counters[BP_COUNT_unseen], counters[BP_COUNT_lost]);
     if (counters[BP_COUNT_scrubbed_bytes] + counters[BP_COUNT_scrub_dropped_bytes] > 0) {
         add_amount(text, "bufpool: erased", counters[BP_COUNT_scrubbed_bytes]);
         add_amount(text, ", by giving pages back", counters[BP_COUNT_scrub_dropped_bytes]);

@@ -28,6 +28,7 @@ CONFIGURATIONS = {
     'uncached': Configuration({'CACHE_BYTES': '0'}),
     'tight': Configuration({'CACHE_BYTES': '3M', 'MIN_SIZE': '32K'}),
     'capped': Configuration({'MAX_BYTES': '4M', 'MAX_SIZE': '2M'}),
+    'paranoid': Configuration({'PARANOID': '1'}),
     'off': Configuration({'MODE': 'off'}, pools=False),
     'libc': Configuration({'UNDERLYING': 'libc'}),
     'jemalloc': Configuration({'UNDERLYING': 'jemalloc'}, chain='jemalloc'),
@@ -127,6 +128,16 @@ GROUPS = {
             'protect', 'readonly', 'unmap', 'move_away', 'ring', 'lock', 'bind', 'guard', 'dontfork', 'wipeonfork', 'dontdump',
             'hugepage', 'nohugepage', 'mergeable', 'sequential', 'random',
         )
+    ],
+    # By raw system calls: only for a pool that looks. What smaps does not show is not among them.
+    'unseen': [
+        *(
+            Case(f'attributes {deed} raw', says=['unseen == renewed >= 6', 'lost == 0'])
+            for deed in ('protect', 'readonly', 'unmap', 'move_away', 'ring', 'lock', 'dontfork', 'wipeonfork', 'dontdump', 'nohugepage', 'random')
+        ),
+        Case('attributes lock', says=['renewed >= 6', 'unseen == 0']),
+        Case('workload', says=['large_requests > 100', 'renewed == unseen == 0']),
+        Case('stress 1', says=['unseen == 0']),
     ],
     'stress': [Case(f'stress {seed} 6000') for seed in (2, 3, 4)],
     'long': [Case('thread_churn 100000'), *(Case(f'stress {seed} 6000') for seed in range(10, 40))],

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a program did to the pages of a block ends with the block: the next one of that size is ordinary memory. The
- * argument names the deed. Blocks are so large that the C library by itself gives each a mapping of its own.
+ * argument names the deed; "raw" after it: by system calls that nobody can see. Blocks are so large that the C library
+ * by itself gives each a mapping of its own.
  */
 #include "victim.h"
 #include <dlfcn.h>
@@ -9,6 +10,11 @@
 #include <sys/syscall.h>
 
 #define SIZE (40 * MIB)
+
+/* A system call by its function, or by its number. */
+#define CALL(name, ...) (is_raw ? syscall(SYS_##name, __VA_ARGS__) : (long)name(__VA_ARGS__))
+
+static int is_raw;
 
 static const struct {
     const char *deed;
@@ -56,7 +62,7 @@ static int advise(const char *deed, char *page)
 {
     for (size_t i = 0; i < LENGTH(advices); i++) {
         if (strcmp(deed, advices[i].deed) == 0) {
-            CHECK(madvise(page, MIB, advices[i].advice) == 0 || errno == EINVAL); /* the kernel may lack it */
+            CHECK(CALL(madvise, page, MIB, advices[i].advice) == 0 || errno == EINVAL); /* the kernel may lack it */
             return 1;
         }
     }
@@ -79,26 +85,26 @@ static void mistreat(const char *deed, char *block)
 {
     char *page = (char *)(((uintptr_t)block + MIB) & ~(uintptr_t)4095);
     if (strcmp(deed, "protect") == 0)
-        CHECK(mprotect(page, MIB, PROT_NONE) == 0);
+        CHECK(CALL(mprotect, page, MIB, PROT_NONE) == 0);
     else if (strcmp(deed, "readonly") == 0)
-        CHECK(mprotect(page, MIB, PROT_READ) == 0);
+        CHECK(CALL(mprotect, page, MIB, PROT_READ) == 0);
     else if (strcmp(deed, "unmap") == 0)
-        CHECK(munmap(page, MIB) == 0);
+        CHECK(CALL(munmap, page, MIB) == 0);
     else if (strcmp(deed, "move_away") == 0)
-        CHECK(mremap(page, MIB, 2 * MIB, MREMAP_MAYMOVE) != MAP_FAILED);
+        CHECK(CALL(mremap, page, MIB, 2 * MIB, MREMAP_MAYMOVE) != -1);
     else if (strcmp(deed, "guard") == 0)
-        CHECK(madvise(page, MIB, 102 /* MADV_GUARD_INSTALL */) == 0 || errno == EINVAL);
+        CHECK(CALL(madvise, page, MIB, 102 /* MADV_GUARD_INSTALL */) == 0 || errno == EINVAL);
     else if (strcmp(deed, "bind") == 0)
         bind_to_first_node(page);
     else if (strcmp(deed, "lock") == 0)
-        CHECK(mlock(page, MIB) == 0);
+        CHECK(CALL(mlock, page, MIB) == 0);
     else if (strcmp(deed, "lock_all") == 0)
         CHECK(mlockall(MCL_CURRENT | MCL_FUTURE) == 0);
     else if (strcmp(deed, "ring") == 0) { /* a ring buffer: the same pages twice in a row */
         int fd = memfd_create("ring", MFD_CLOEXEC);
         CHECK(fd >= 0 && ftruncate(fd, MIB) == 0);
         for (int half = 0; half < 2; half++)
-            CHECK(mmap(page + half * MIB, MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED);
+            CHECK(CALL(mmap, page + half * MIB, MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != -1);
         page[5] = 'r';
         CHECK(page[MIB + 5] == 'r');
         close(fd);
@@ -110,6 +116,7 @@ static void mistreat(const char *deed, char *block)
 int main(int argc, char **argv)
 {
     const char *deed = argc > 1 ? argv[1] : "lock";
+    is_raw = argc > 2 && strcmp(argv[2], "raw") == 0;
     for (int turn = 0; turn < 6; turn++) {
         char *block = turn % 2 ? calloc(1, SIZE) : malloc(SIZE);
         CHECK(block != NULL);
