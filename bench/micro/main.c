@@ -71,13 +71,18 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
-void *map_resident(size_t bytes)
+static void *map(size_t bytes, int flags)
 {
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 
     if (memory == MAP_FAILED)
         fail("out of memory");
     return memory;
+}
+
+void *map_resident(size_t bytes)
+{
+    return map(bytes, MAP_POPULATE);
 }
 
 /* --- the process's counters ---------------------------------------------------------------- */
@@ -114,7 +119,7 @@ static void keep_buffers(struct worker *worker, unsigned count)
         bytes += CACHE_LINE_BYTES;
     }
     worker->kept_stride_bytes = bytes;
-    worker->kept = map_resident(count * bytes);
+    worker->kept = map(count * bytes, worker->workload->is_cold ? 0 : MAP_POPULATE);
 }
 
 static uint64_t run_batch(struct worker *worker, uint64_t ops)
@@ -145,6 +150,8 @@ static uint64_t warm_up(struct worker *worker)
 
 static void measure(struct worker *worker, struct tally *tally, uint64_t batch_ops)
 {
+    uint64_t batches_min = worker->workload->is_cold ? 1 : BATCHES_MIN;
+    uint64_t limit_ops = worker->workload->is_cold ? 1 : options.limit_ops;
     uint64_t pages_before = worker->pages_touched;
     uint64_t start_ns = now_ns();
 
@@ -154,7 +161,7 @@ static void measure(struct worker *worker, struct tally *tally, uint64_t batch_o
         tally->batch_ns[tally->batches++ % BATCHES_KEPT] = (double)ns / (double)batch_ops;
         tally->ops += batch_ops;
         tally->ns = now_ns() - start_ns;
-    } while (tally->batches < BATCHES_MIN || (tally->ns < options.limit_ns && tally->ops < options.limit_ops));
+    } while (tally->batches < batches_min || (tally->ns < options.limit_ns && tally->ops < limit_ops));
     tally->pages = worker->pages_touched - pages_before;
 }
 
@@ -172,7 +179,7 @@ static void *run_worker(void *argument)
     if (worker->workload->start)
         worker->workload->start(worker);
     pthread_barrier_wait(&barrier);
-    batch_ops = warm_up(worker);
+    batch_ops = worker->workload->is_cold ? 1 : warm_up(worker);
     pthread_barrier_wait(&barrier);
     if (reads_counters)
         counters.faults = minor_faults();

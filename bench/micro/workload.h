@@ -43,6 +43,7 @@ struct workload {
     unsigned live_count;      /* buffers alive at a time when more than one */
     unsigned ops_granule;     /* a batch is a multiple of this many operations; 0 means 1 */
     bool reads_file;
+    bool is_cold;             /* done once, without a warm-up: the floor's buffers are not resident either */
     void (*run)(struct worker *worker, uint64_t ops);
     void (*start)(struct worker *worker);   /* optional */
     void (*stop)(struct worker *worker);    /* optional */

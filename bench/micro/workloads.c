@@ -16,6 +16,9 @@ enum {
     MIXED_MIN_BYTES = 64 * KIB,
     MIXED_STRATA = 64,
     GROW_FROM_BYTES = 64 * KIB,
+    SPARSE_TOUCH_BYTES = MIB,
+    UPDATE_ARRAYS = 10,
+    STENCIL_ROW = 500,
     RING_SLOTS = 16,
     SPINS_BEFORE_YIELD = 100,
 };
@@ -121,6 +124,19 @@ static void run_calloc(struct worker *worker, uint64_t ops)
     }
 }
 
+/* One page in each MiB: a table that is mostly never used. The floor keeps zeros and has nothing to clear. */
+static void run_sparse(struct worker *worker, uint64_t ops)
+{
+    while (ops--) {
+        void *block = worker->floor ? kept(worker, 0) : checked(calloc(1, worker->size_bytes));
+        volatile char *bytes = block;
+
+        for (size_t i = 0; i < worker->size_bytes; i += SPARSE_TOUCH_BYTES)
+            bytes[i] = 1;
+        give(worker, block);
+    }
+}
+
 static void run_load(struct worker *worker, uint64_t ops)
 {
     while (ops--) {
@@ -211,22 +227,28 @@ static void run_mixed(struct worker *worker, uint64_t ops)
 
 /* --- growth -------------------------------------------------------------------------------- */
 
-static void grow(struct worker *worker, size_t (*next_size)(size_t))
+/* `count` blocks in turn, each up to size_bytes. */
+static void grow(struct worker *worker, unsigned count, size_t bytes, size_t (*next_size)(size_t))
 {
-    size_t bytes = GROW_FROM_BYTES;
-    void *block = take(worker, 0, bytes);
+    void *blocks[2];
 
-    touch(worker, block, 0, bytes);
+    for (unsigned i = 0; i < count; i++) {
+        blocks[i] = take(worker, i, bytes);
+        touch(worker, blocks[i], 0, bytes);
+    }
     while (bytes < worker->size_bytes) {
         size_t grown_bytes = next_size(bytes);
 
         if (grown_bytes > worker->size_bytes)
             grown_bytes = worker->size_bytes;
-        block = resize(worker, block, grown_bytes);
-        touch(worker, block, bytes, grown_bytes);
+        for (unsigned i = 0; i < count; i++) {
+            blocks[i] = resize(worker, blocks[i], grown_bytes);
+            touch(worker, blocks[i], bytes, grown_bytes);
+        }
         bytes = grown_bytes;
     }
-    give(worker, block);
+    for (unsigned i = 0; i < count; i++)
+        give(worker, blocks[i]);
 }
 
 static size_t half_more(size_t bytes)
@@ -239,16 +261,106 @@ static size_t step_more(size_t bytes)
     return bytes + GROW_FROM_BYTES;
 }
 
+static size_t mib_more(size_t bytes)
+{
+    return bytes + MIB;
+}
+
 static void run_grow(struct worker *worker, uint64_t ops)
 {
     while (ops--)
-        grow(worker, half_more);
+        grow(worker, 1, GROW_FROM_BYTES, half_more);
 }
 
 static void run_grow_step(struct worker *worker, uint64_t ops)
 {
     while (ops--)
-        grow(worker, step_more);
+        grow(worker, 1, GROW_FROM_BYTES, step_more);
+}
+
+static void run_grow_two(struct worker *worker, uint64_t ops)
+{
+    while (ops--)
+        grow(worker, 2, GROW_FROM_BYTES, half_more);
+}
+
+static void run_grow_cold(struct worker *worker, uint64_t ops)
+{
+    while (ops--)
+        grow(worker, 1, MIB, mib_more);
+}
+
+/* --- kernels over several arrays: only where the blocks begin differs ---------------------- */
+
+static void take_arrays(struct worker *worker)
+{
+    for (unsigned i = 0; i < worker->workload->live_count; i++) {
+        double *array = worker->live[i] = take(worker, i, worker->size_bytes);
+
+        for (size_t j = 0; j < worker->size_bytes / sizeof(*array); j++)
+            array[j] = (double)(i + 1);
+    }
+}
+
+static void give_arrays(struct worker *worker)
+{
+    for (unsigned i = 0; i < worker->workload->live_count; i++)
+        give(worker, worker->live[i]);
+}
+
+static void run_triad(struct worker *worker, uint64_t ops)
+{
+    size_t count = worker->size_bytes / sizeof(double);
+
+    while (ops--) {
+        double *restrict a = seen(worker->live[0]);
+        const double *restrict b = worker->live[1];
+        const double *restrict c = worker->live[2];
+
+        for (size_t i = 0; i < count; i++)
+            a[i] = b[i] + 3.0 * c[i];
+        worker->pages_touched += 3 * worker->size_bytes / worker->page_bytes;
+    }
+    seen(worker->live[0]);
+}
+
+static void run_update(struct worker *worker, uint64_t ops)
+{
+    size_t count = worker->size_bytes / sizeof(double);
+
+    while (ops--) {
+        double *restrict sum = seen(worker->live[0]);
+        double *const *in = (double *const *)worker->live + 1;
+        const double *restrict a = in[0], *restrict b = in[1], *restrict c = in[2], *restrict d = in[3];
+        const double *restrict e = in[4], *restrict f = in[5], *restrict g = in[6], *restrict h = in[7];
+        const double *restrict k = in[8];
+
+        for (size_t i = 0; i < count; i++)
+            sum[i] += a[i] * b[i] + c[i] * d[i] + e[i] * f[i] + g[i] * h[i] + k[i];
+        worker->pages_touched += UPDATE_ARRAYS * worker->size_bytes / worker->page_bytes;
+    }
+    seen(worker->live[0]);
+}
+
+/* A wave on a grid: the next field from the present one, the one before and the speed at each point. */
+static void run_stencil(struct worker *worker, uint64_t ops)
+{
+    size_t count = worker->size_bytes / sizeof(double);
+
+    while (ops--) {
+        double *restrict next = seen(worker->live[0]);
+        const double *restrict now = worker->live[1];
+        const double *restrict before = worker->live[2];
+        const double *restrict speed = worker->live[3];
+
+        for (size_t i = STENCIL_ROW; i + STENCIL_ROW < count; i++) {
+            double around = now[i - 1] + now[i + 1] + now[i - STENCIL_ROW] + now[i + STENCIL_ROW] - 4.0 * now[i];
+
+            next[i] = 2.0 * now[i] - before[i] + speed[i] * around;
+        }
+        worker->pages_touched += 4 * worker->size_bytes / worker->page_bytes;
+    }
+    seen(worker->live[0]);
 }
 
 /* --- producer and consumer ----------------------------------------------------------------- */
@@ -343,6 +455,8 @@ const struct workload workloads[] = {
      .operation = "malloc, memset, free"},
     {.name = "calloc", .run = run_calloc, .default_bytes = MIB,
      .operation = "calloc, write one byte of each page, free (floor: memset and the writes)"},
+    {.name = "sparse", .run = run_sparse, .default_bytes = 64 * MIB,
+     .operation = "calloc, write one byte of each MiB, free"},
     {.name = "small", .run = run_small, .default_bytes = 1000, .min_bytes = SMALL_MIN_BYTES, .live_count = 256,
      .operation = "replace one of 256 live blocks of 16 to --size bytes"},
     {.name = "batch", .run = run_batch, .default_bytes = MIB, .live_count = 64, .ops_granule = 64,
@@ -354,6 +468,16 @@ const struct workload workloads[] = {
      .operation = "realloc from 64K to --size by halves, touching what is new, free"},
     {.name = "grow_step", .run = run_grow_step, .default_bytes = 16 * MIB, .min_bytes = GROW_FROM_BYTES,
      .operation = "realloc from 64K to --size by steps of 64K, touching what is new, free"},
+    {.name = "grow_two", .run = run_grow_two, .default_bytes = 64 * MIB, .min_bytes = GROW_FROM_BYTES, .live_count = 2,
+     .operation = "as grow, two blocks in turn"},
+    {.name = "grow_cold", .run = run_grow_cold, .default_bytes = 4096 * MIB, .min_bytes = MIB, .is_cold = true,
+     .operation = "realloc from 1M to --size by steps of 1M, touching what is new, once (floor: in a fresh mapping)"},
+    {.name = "triad", .run = run_triad, .default_bytes = MIB, .live_count = 3, .start = take_arrays,
+     .stop = give_arrays, .operation = "a = b + 3 c over whole arrays of --size, all taken at the start"},
+    {.name = "update", .run = run_update, .default_bytes = MIB, .live_count = UPDATE_ARRAYS, .start = take_arrays,
+     .stop = give_arrays, .operation = "one array updated from nine others"},
+    {.name = "stencil", .run = run_stencil, .default_bytes = MIB, .live_count = 4, .start = take_arrays,
+     .stop = give_arrays, .operation = "a step of a wave on a grid: five points of one array, one each of three"},
     {.name = "prodcons", .run = run_prodcons, .default_bytes = MIB, .live_count = RING_SLOTS + 2,
      .start = start_consumer, .stop = stop_consumer,
      .operation = "malloc and touch in one thread, free in another; --threads counts pairs"},
