@@ -27,11 +27,16 @@
 #define SHM_REMAP 040000
 #endif
 
+BP_ALWAYS_INLINE bool meets_arena(const struct bp_arena *arena, const void *address, size_t bytes)
+{
+    uintptr_t base = bp_load_relaxed(&arena->base);
+    return (uintptr_t)address < base + bp_load_relaxed(&arena->bytes) && (uintptr_t)address + bytes > base;
+}
+
 BP_ALWAYS_INLINE void taint(const void *address, size_t bytes)
 {
     struct bp_arena *arena = &bp_process_pool.arena;
-    uintptr_t base = bp_load_relaxed(&arena->base);
-    if (BP_UNLIKELY((uintptr_t)address < base + bp_load_relaxed(&arena->bytes) && (uintptr_t)address + bytes > base))
+    if (BP_UNLIKELY(meets_arena(arena, address, bytes)))
         bp_arena_taint(arena, address, bytes);
 }
 
@@ -85,23 +90,33 @@ static bool leaves_attributes(int advice)
     case 24: /* MADV_DONTNEED_LOCKED */
     case 25: /* MADV_COLLAPSE */
         return false;
-    default: /* fork, dump, merging, huge pages, access patterns, guards, poison, and what is yet to come */
+    default: /* fork, dump, merging, no huge pages, access patterns, guards, poison, and what is yet to come */
         return true;
     }
 }
 
+/* NumPy asks for huge pages in every block of 4 MiB or more. */
+static void note_advice(const void *address, size_t bytes, int advice)
+{
+    struct bp_arena *arena = &bp_process_pool.arena;
+    if (!meets_arena(arena, address, bytes))
+        return;
+    if (advice == 14) /* MADV_HUGEPAGE */
+        bp_arena_want_huge(arena, address, bytes);
+    else if (leaves_attributes(advice))
+        bp_arena_taint(arena, address, bytes);
+}
+
 BP_EXPORT int madvise(void *address, size_t bytes, int advice)
 {
-    if (leaves_attributes(advice))
-        taint(address, bytes);
+    note_advice(address, bytes, advice);
     FIND_NEXT(madvise);
     return next ? next(address, bytes, advice) : (int)syscall(SYS_madvise, address, bytes, advice);
 }
 
 BP_EXPORT int posix_madvise(void *address, size_t bytes, int advice)
 {
-    if (leaves_attributes(advice))
-        taint(address, bytes);
+    note_advice(address, bytes, advice);
     FIND_NEXT(posix_madvise);
     return next ? next(address, bytes, advice) : 0;
 }

@@ -307,6 +307,11 @@ static void note_seams(struct bp_slot *slot, size_t start_page, size_t end_page)
     slot->seam_count = (uint8_t)count;
 }
 
+static void want_huge(struct bp_slot *slot)
+{
+    __atomic_store_n(&slot->wants_huge, true, __ATOMIC_RELAXED);
+}
+
 /* Moves pages of one slot, from `from_bytes` on, to `to_bytes` of another. */
 static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_bytes, struct bp_slot *to,
                       size_t to_bytes, size_t bytes)
@@ -318,6 +323,8 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
         bp_store_relaxed(&arena->moves_left, 0); /* the kernel cannot: do not ask again */
     if (error != 0)
         return error;
+    if (bp_slot_wants_huge(from)) /* so do the pages, wherever they are */
+        want_huge(to);
     if (to->seam_count == 0)
         (void)bp_take_one_relaxed(&arena->moves_left);
     note_seams(to, to_bytes / arena->page_bytes, (to_bytes + bytes) / arena->page_bytes);
@@ -399,6 +406,8 @@ size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_
     /* What is charged when it is committed must not stay so while it is free: others may be in need of it. */
     bool is_charged = bp_load_relaxed(&arena->commit_is_charged);
     char *start = bp_slot_base(arena, slot) + keep_bytes;
+    if (keep_bytes == 0 && bp_slot_wants_huge(slot) && bp_arena_renew(arena, slot))
+        return purged;
     if ((is_charged ? bp_os.renew(start, purged, false) : bp_os.purge(start, purged)) != 0)
         return 0;
     set_dirty(arena, slot, keep_bytes);
@@ -418,7 +427,8 @@ static void taint_slot(struct bp_slot *slot)
         slot->room_bytes = 0; /* free: too small for any hit */
 }
 
-void bp_arena_taint(struct bp_arena *arena, const void *address, size_t bytes)
+/* Calls `mark` with every slot that the range overlaps. */
+static void mark_slots(struct bp_arena *arena, const void *address, size_t bytes, void (*mark)(struct bp_slot *slot))
 {
     uintptr_t base = bp_load_relaxed(&arena->base);
     uintptr_t start = bp_max((uintptr_t)address, base);
@@ -429,9 +439,19 @@ void bp_arena_taint(struct bp_arena *arena, const void *address, size_t bytes)
         uintptr_t records = bp_owner_records(owner);
         size_t step_bytes = (size_t)1 << (records != 0 ? owner->stride_shift : arena->unit_shift);
         if (records != 0)
-            taint_slot(bp_slot_of(records, owner, (const void *)start)); // NOLINT(performance-no-int-to-ptr)
+            mark(bp_slot_of(records, owner, (const void *)start)); // NOLINT(performance-no-int-to-ptr)
         start = bp_align_down(start, step_bytes) + step_bytes;
     }
+}
+
+void bp_arena_taint(struct bp_arena *arena, const void *address, size_t bytes)
+{
+    mark_slots(arena, address, bytes, taint_slot);
+}
+
+void bp_arena_want_huge(struct bp_arena *arena, const void *address, size_t bytes)
+{
+    mark_slots(arena, address, bytes, want_huge);
 }
 
 bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
@@ -445,5 +465,6 @@ bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
     set_dirty(arena, slot, 0);
     slot->seam_count = 0;
     __atomic_store_n(&slot->tainted, false, __ATOMIC_RELAXED);
+    __atomic_store_n(&slot->wants_huge, false, __ATOMIC_RELAXED);
     return true;
 }

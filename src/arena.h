@@ -41,6 +41,7 @@ struct bp_slot {
     uint8_t seam_count; /* above BP_SEAMS_MAX when there were too many to remember */
     uint8_t class_index; /* const */
     bool tainted;        /* the program changed more than bytes here; atomic: bp_arena_taint(), from any thread */
+    bool wants_huge;     /* the program asked for huge pages here; atomic: bp_arena_want_huge(), from any thread */
 };
 
 /*
@@ -120,6 +121,11 @@ void bp_arena_lock_down(struct bp_arena *arena);
  */
 void bp_arena_taint(struct bp_arena *arena, const void *address, size_t bytes);
 /*
+ * The program asks for huge pages in a range. That leaves memory what it is, so slots are recycled as ever: what is
+ * resident is as it was. But who gets the addresses after their pages were given back must not get huge ones unasked.
+ */
+void bp_arena_want_huge(struct bp_arena *arena, const void *address, size_t bytes);
+/*
  * Maps a tainted slot anew; it is clean then. False when the kernel refuses: the slot must never be used again. It
  * stays charged, as nobody knows what it holds.
  */
@@ -189,6 +195,11 @@ static inline struct bp_slot *bp_arena_live_slot(struct bp_arena *arena, const v
 BP_ALWAYS_INLINE bool bp_slot_is_tainted(const struct bp_slot *slot)
 {
     return __atomic_load_n(&slot->tainted, __ATOMIC_RELAXED);
+}
+
+BP_ALWAYS_INLINE bool bp_slot_wants_huge(const struct bp_slot *slot)
+{
+    return __atomic_load_n(&slot->wants_huge, __ATOMIC_RELAXED);
 }
 
 /* What dirty_bytes must be for the program to write `size_bytes` at `p` in this slot, up to the end of the page. */

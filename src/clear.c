@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "clear.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "os.h"
@@ -57,12 +58,32 @@ bool bp_clear_should_drop(struct bp_clear *clear, size_t class_index, const char
     return !was_probing;
 }
 
-void bp_clear_bytes(char *p, size_t bytes, bool drop)
+enum bp_clear_by bp_clear_choose(struct bp_clear *clear, const struct bp_slot *slot, const char *p, size_t bytes)
+{
+    if (!bp_clear_should_drop(clear, slot->class_index, p, bytes))
+        return BP_CLEAR_WRITING;
+    return bp_slot_wants_huge(slot) ? BP_CLEAR_MAPPING : BP_CLEAR_DROPPING;
+}
+
+/* 0, or a negative errno: the pages are as they were. */
+static int drop_pages(void *start, size_t bytes, enum bp_clear_by by)
+{
+    switch (by) {
+    case BP_CLEAR_DROPPING:
+        return bp_os.purge(start, bytes);
+    case BP_CLEAR_MAPPING:
+        return bp_os.renew(start, bytes, true);
+    default:
+        return -EOPNOTSUPP;
+    }
+}
+
+void bp_clear_bytes(char *p, size_t bytes, enum bp_clear_by by)
 {
     uintptr_t start = bp_align_up((uintptr_t)p, bp_os_page_bytes());
     uintptr_t end = bp_align_down((uintptr_t)p + bytes, bp_os_page_bytes());
     // NOLINTNEXTLINE(performance-no-int-to-ptr)
-    if (!drop || bp_os.purge((void *)start, end - start) != 0) {
+    if (drop_pages((void *)start, end - start, by) != 0) {
         memset(p, 0, bytes);
         return;
     }

@@ -12,8 +12,7 @@
  *         longer each time that this proves right. Small blocks are always written, huge ones always dropped.
  * Layer:  4. Stateless but for one pair of numbers a class; relaxed, as they are hints.
  */
-#include "atomic.h"
-#include "sizeclass.h"
+#include "arena.h"
 
 struct bp_clear_class {
     _Atomic(size_t) writes_left; /* before the next look */
@@ -27,7 +26,16 @@ struct bp_clear {
 
 /* How to make `bytes` at `p`, of a slot of the class, zero: true to drop the pages, false to write. */
 bool bp_clear_should_drop(struct bp_clear *clear, size_t class_index, const char *p, size_t bytes);
-/* Does it. Where the kernel refuses to drop, writes. */
-void bp_clear_bytes(char *p, size_t bytes, bool drop);
+/* How to make something zero. */
+enum bp_clear_by {
+    BP_CLEAR_WRITING,
+    BP_CLEAR_DROPPING,
+    BP_CLEAR_MAPPING, /* drops advice about the pages as well */
+};
+
+/* The same, for a part of a slot: who did not ask for huge pages must not get them where he touches little. */
+enum bp_clear_by bp_clear_choose(struct bp_clear *clear, const struct bp_slot *slot, const char *p, size_t bytes);
+/* Makes the bytes zero. Where the kernel refuses, writes. */
+void bp_clear_bytes(char *p, size_t bytes, enum bp_clear_by by);
 
 #endif

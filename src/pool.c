@@ -372,7 +372,7 @@ static void *allocate(struct bp_pool *pool, size_t class_index, size_t size_byte
     size_t dirty_bytes = 0;
     struct bp_slot *slot = take(pool, cache, class_index, size_bytes, align_bytes, &dirty_bytes);
     char *p = slot ? slot->live : NULL;
-    bool drop = false;
+    enum bp_clear_by by = BP_CLEAR_WRITING;
     if (p && pool->scrub == BP_SCRUB_ALLOC) {
         size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
         bp_scrub_range(&pool->arena, &pool->clear, slot, offset, offset + dirty_bytes, &cache->counters);
@@ -380,14 +380,16 @@ static void *allocate(struct bp_pool *pool, size_t class_index, size_t size_byte
     }
     if (p && zero) {
         dirty_bytes = bp_min(dirty_bytes, size_bytes);
-        drop = bp_clear_should_drop(&pool->clear, slot->class_index, p, dirty_bytes);
+        by = bp_clear_choose(&pool->clear, slot, p, dirty_bytes);
         bp_count(&cache->counters, BP_COUNT_calloc_bytes_not_zeroed, size_bytes - dirty_bytes);
-        bp_count(&cache->counters, drop ? BP_COUNT_calloc_bytes_dropped : BP_COUNT_calloc_bytes_zeroed, dirty_bytes);
+        bool is_written = by == BP_CLEAR_WRITING;
+        bp_count(&cache->counters, is_written ? BP_COUNT_calloc_bytes_zeroed : BP_COUNT_calloc_bytes_dropped,
+                 dirty_bytes);
     }
     bp_tcache_leave(cache);
     bp_pool_tick(pool);
     if (p && zero)
-        bp_clear_bytes(p, dirty_bytes, drop);
+        bp_clear_bytes(p, dirty_bytes, by);
     return p;
 }
 

@@ -14,9 +14,9 @@ void bp_scrub_range(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
         return;
     char *p = bp_slot_base(arena, slot) + from_bytes;
     size_t bytes = to_bytes - from_bytes;
-    bool drop = bp_clear_should_drop(clear, slot->class_index, p, bytes);
-    bp_clear_bytes(p, bytes, drop);
-    count(counters, drop, bytes);
+    enum bp_clear_by by = bp_clear_choose(clear, slot, p, bytes);
+    bp_clear_bytes(p, bytes, by);
+    count(counters, by != BP_CLEAR_WRITING, bytes);
 }
 
 void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_slot *slot,
@@ -34,7 +34,7 @@ void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
             return;
         }
     }
-    bp_clear_bytes(base, bytes, false);
+    bp_clear_bytes(base, bytes, BP_CLEAR_WRITING);
     count(counters, false, bytes);
 }
 

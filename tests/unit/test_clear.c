@@ -48,11 +48,11 @@ static bool should_drop(void)
 
 Test(clear, every_byte_of_the_range_and_no_other_becomes_zero)
 {
-    for (int drop = 0; drop < 2; drop++) {
+    for (enum bp_clear_by by = BP_CLEAR_WRITING; by <= BP_CLEAR_MAPPING; by++) {
         for (size_t start = 0; start < 3 * page; start += page / 2 + 1) {
             memset(block, 'x', bytes);
             size_t length = bytes / 2 + 77;
-            bp_clear_bytes(block + start, length, drop);
+            bp_clear_bytes(block + start, length, by);
             for (size_t i = 0; i < bytes; i++)
                 if ((block[i] == 0) != (i >= start && i < start + length))
                     check_failed(__FILE__, __LINE__, "byte %zu, start %zu", i, start);
@@ -62,18 +62,23 @@ Test(clear, every_byte_of_the_range_and_no_other_becomes_zero)
 
 Test(clear, dropped_pages_are_not_resident)
 {
-    memset(block, 'x', bytes);
-    bp_clear_bytes(block, bytes, true);
-    check_size(resident_pages(), 0);
-    cr_assert(is_zero());
+    for (enum bp_clear_by by = BP_CLEAR_DROPPING; by <= BP_CLEAR_MAPPING; by++) {
+        memset(block, 'x', bytes);
+        bp_clear_bytes(block, bytes, by);
+        check_size(resident_pages(), 0);
+        cr_assert(is_zero());
+    }
 }
 
 Test(clear, where_the_kernel_keeps_the_pages_zeros_are_written)
 {
     memset(block, 'x', bytes);
-    fake_os.purge.fail = FAIL_ALWAYS;
-    bp_clear_bytes(block, bytes, true);
-    cr_assert(is_zero());
+    fake_os.purge.fail = fake_os.renew.fail = FAIL_ALWAYS;
+    for (enum bp_clear_by by = BP_CLEAR_DROPPING; by <= BP_CLEAR_MAPPING; by++) {
+        memset(block, 'x', bytes);
+        bp_clear_bytes(block, bytes, by);
+        cr_assert(is_zero());
+    }
 }
 
 Test(clear, small_ranges_are_written_and_huge_ones_dropped_without_looking)
@@ -108,11 +113,11 @@ Test(clear, a_probe_finds_out_that_use_became_sparse)
     while (!should_drop())
         turns++;
     cr_assert_leq(turns, 1, "the first time it looks");
-    bp_clear_bytes(block, bytes, true);
+    bp_clear_bytes(block, bytes, BP_CLEAR_DROPPING);
     for (int turn = 0; turn < 10; turn++) {
         block[turn * page] = 1;
         cr_assert(should_drop());
-        bp_clear_bytes(block, bytes, true);
+        bp_clear_bytes(block, bytes, BP_CLEAR_DROPPING);
     }
 }
 

@@ -791,6 +791,57 @@ Test(pool, what_was_not_touched_is_not_tainted)
     check_audit(0);
 }
 
+/* As NumPy does with every block of 4 MiB or more. */
+Test(pool, a_block_with_huge_pages_is_recycled_warm)
+{
+    char *block = allocate(5000000);
+    bp_arena_want_huge(&pool.arena, block + page, 4000000);
+    release(block);
+    cr_assert_eq(allocate(5000000), block);
+    check_size(counted(BP_COUNT_renewed), 0);
+    check_size(fake_os.renew.calls, 0);
+    char *other = allocate(5000000);
+    release(block);
+    release(other);
+    (void)bp_pool_trim(&pool);
+    check_size(fake_os.renew.calls, 1); /* its advice ends with its pages */
+    check_size(fake_os.purge.calls, 1);
+    check_size(pool.budget.footprint_bytes, 0);
+    check_audit(0);
+    block = bp_pool_calloc(&pool, 5000000);
+    cr_assert(is_zero(block, 5000000));
+    release(block);
+    (void)bp_pool_trim(&pool);
+    check_size(fake_os.renew.calls, 1);
+}
+
+Test(pool, huge_pages_that_cannot_be_mapped_anew_are_given_back_as_others)
+{
+    char *block = allocate(5000000);
+    stamp(block, 0, 5000000, 1);
+    bp_arena_want_huge(&pool.arena, block, 5000000);
+    release(block);
+    fake_os.renew.fail = FAIL_ALWAYS;
+    cr_assert_geq(bp_pool_trim(&pool), 5000000);
+    check_size(pool.budget.footprint_bytes, 0);
+    check_audit(0);
+    block = bp_pool_calloc(&pool, 5000000);
+    cr_assert(is_zero(block, 5000000));
+}
+
+/* Sparse use after dense use with huge pages: not one of them more. */
+Test(pool, zeros_by_dropping_pages_come_without_huge_pages)
+{
+    size_t size = 300 * BP_MIB;
+    char *block = allocate(size);
+    bp_arena_want_huge(&pool.arena, block, size);
+    release(block);
+    block = bp_pool_calloc(&pool, size);
+    check_size(fake_os.renew.calls, 1);
+    cr_assert(block[0] == 0 && block[size - 1] == 0);
+    check_audit(1);
+}
+
 Test(pool, a_tainted_block_grows_in_place_or_by_copying)
 {
     char *block = allocate(300000);
