@@ -23,6 +23,9 @@ enum { PATH_BYTES = 1024 };
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
@@ -94,6 +97,12 @@ static int os_purge(void *address, size_t bytes)
     return (int)result_of(syscall(SYS_madvise, address, bytes, MADV_DONTNEED), saved_errno);
 }
 
+static int os_populate(void *address, size_t bytes)
+{
+    int saved_errno = errno;
+    return (int)result_of(syscall(SYS_madvise, address, bytes, MADV_POPULATE_WRITE), saved_errno);
+}
+
 static int os_resident(const void *address)
 {
     if (bp_os_is_quiet())
@@ -137,6 +146,7 @@ const struct bp_os_ops bp_os_default = {
     .commit = os_commit,
     .renew = os_renew,
     .purge = os_purge,
+    .populate = os_populate,
     .resident = os_resident,
     .move = os_move,
     .fence = os_fence,
@@ -151,6 +161,7 @@ struct bp_os_ops bp_os = {
     .commit = os_commit,
     .renew = os_renew,
     .purge = os_purge,
+    .populate = os_populate,
     .resident = os_resident,
     .move = os_move,
     .fence = os_fence,

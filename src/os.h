@@ -26,6 +26,8 @@ struct bp_os_ops {
     int (*renew)(void *address, size_t bytes, bool accessible);
     /* Gives the pages back at once; the next touch reads zero. */
     int (*purge)(void *address, size_t bytes);
+    /* Makes all pages of the range resident, as a write to each would. */
+    int (*populate)(void *address, size_t bytes);
     /* 1 when the page at `address` (aligned) is in memory, 0 when it is not; a negative errno when nobody can tell. */
     int (*resident)(const void *address);
     /*

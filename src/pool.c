@@ -320,12 +320,16 @@ static void count_request(struct bp_tcache *cache, size_t class_index, enum sour
         bp_owner_add(&cache->bins[class_index].hit_bytes, size_bytes);
 }
 
-/*
- * A slot made ready for the request, and how much of what the program may use of it may be other than zero. Counts the
- * request under its source, or under the reason why it must be forwarded.
- */
-static struct bp_slot *take(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t size_bytes,
-                            size_t align_bytes, size_t *ret_dirty_bytes)
+/* A slot made ready for a request, or NULL. */
+struct taken {
+    struct bp_slot *slot;
+    size_t dirty_bytes; /* how much of what the program may use of it may be other than zero */
+    bool is_fresh;      /* none of its pages was ever touched since the kernel had them */
+};
+
+/* Counts the request under its source, or under the reason why it must be forwarded. */
+static struct taken take(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t size_bytes,
+                         size_t align_bytes)
 {
     /* What the request needs at most: the colour is not known before the slot is. */
     size_t dirty_bytes = bp_align_up(size_bytes + BP_COLOUR_BYTES - BP_COLOUR_STEP_BYTES, pool->arena.page_bytes);
@@ -337,7 +341,7 @@ static struct bp_slot *take(struct bp_pool *pool, struct bp_tcache *cache, size_
     }
     if (!slot) {
         bp_count(&cache->counters, BP_COUNT_no_memory, 1);
-        return NULL;
+        return (struct taken){0};
     }
 
     /* Slots start at a multiple of the alignment; the part of the colour that would spoil it is left out. */
@@ -351,28 +355,35 @@ static struct bp_slot *take(struct bp_pool *pool, struct bp_tcache *cache, size_
     if (error != 0) {
         bp_count(&cache->counters, error == -EDQUOT ? BP_COUNT_over_budget : BP_COUNT_no_memory, 1);
         put_back(pool, cache, slot);
-        return NULL;
+        return (struct taken){0};
     }
     slot->live = p;
     slot->size_bytes = size_bytes;
     size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
     bool is_zero = warm_bytes <= offset || pool->scrub == BP_SCRUB_FREE;
-    *ret_dirty_bytes = is_zero ? 0 : bp_min(warm_bytes, extent) - offset;
 
     count_request(cache, class_index, source, size_bytes);
     if (source != FRESH)
         bp_count(&cache->counters, BP_COUNT_grown_bytes, slot->dirty_bytes - warm_bytes);
     note_peak(pool, cache);
-    return slot;
+    return (struct taken){
+        .slot = slot,
+        .dirty_bytes = is_zero ? 0 : bp_min(warm_bytes, extent) - offset,
+        .is_fresh = warm_bytes == 0,
+    };
 }
 
 static void *allocate(struct bp_pool *pool, size_t class_index, size_t size_bytes, size_t align_bytes, bool zero)
 {
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
-    size_t dirty_bytes = 0;
-    struct bp_slot *slot = take(pool, cache, class_index, size_bytes, align_bytes, &dirty_bytes);
+    struct taken taken = take(pool, cache, class_index, size_bytes, align_bytes);
+    struct bp_slot *slot = taken.slot;
+    size_t dirty_bytes = taken.dirty_bytes;
     char *p = slot ? slot->live : NULL;
     enum bp_clear_by by = BP_CLEAR_WRITING;
+    if (p && taken.is_fresh)
+        bp_count(&cache->counters, BP_COUNT_populated_bytes,
+                 bp_populate_fresh(&pool->populate, &pool->arena, slot, zero));
     if (p && pool->scrub == BP_SCRUB_ALLOC) {
         size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
         bp_scrub_range(&pool->arena, &pool->clear, slot, offset, offset + dirty_bytes, &cache->counters);
@@ -449,6 +460,15 @@ void bp_pool_free_slow(struct bp_pool *pool, void *p)
     bp_pool_tick(pool);
 }
 
+/* A block grew from `before_bytes` of pages to what its slot has now. */
+static void populate_growth(struct bp_pool *pool, struct bp_tcache *cache, const struct bp_slot *slot,
+                            size_t before_bytes)
+{
+    if (slot->dirty_bytes > before_bytes)
+        bp_count(&cache->counters, BP_COUNT_populated_bytes,
+                 bp_populate_growth(&pool->populate, &pool->arena, slot, before_bytes));
+}
+
 /* Keeps the block where it is if its slot has room and memory. */
 static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes)
 {
@@ -470,6 +490,7 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const ch
                      bp_arena_purge(&pool->arena, slot, extent));
         bp_scrub_resized(&pool->arena, &pool->clear, pool->scrub, slot, before, extent, warm_bytes, &cache->counters);
         slot->size_bytes = size_bytes;
+        populate_growth(pool, cache, slot, warm_bytes);
         bp_count(&cache->counters, BP_COUNT_realloc_in_place, 1);
         note_peak(pool, cache);
     }
@@ -503,6 +524,7 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
         if (pool->scrub == BP_SCRUB_FREE) /* what the kernel neither moved nor took back */
             bp_scrub_range(&pool->arena, &pool->clear, slot, 0, slot->dirty_bytes, &cache->counters);
         put_back(pool, cache, slot);
+        populate_growth(pool, cache, target, warm_bytes);
         bp_count(&cache->counters, BP_COUNT_realloc_moved, 1);
         bp_count(&cache->counters, BP_COUNT_realloc_moved_bytes, moved_bytes);
         note_peak(pool, cache);

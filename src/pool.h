@@ -14,6 +14,7 @@
 #include "clear.h"
 #include "decay.h"
 #include "options.h"
+#include "populate.h"
 #include "scrub.h"
 
 struct bp_pool {
@@ -26,6 +27,7 @@ struct bp_pool {
     struct bp_budget budget;
     struct bp_decay decay;
     struct bp_clear clear;
+    struct bp_populate populate;
     struct bp_meta meta;
     unsigned cpu_count;    /* const */
     bool drops_at_fork;    /* const */

@@ -70,6 +70,11 @@ static int fake_purge(void *address, size_t bytes)
     return bp_os_default.purge(address, bytes);
 }
 
+static int fake_populate(void *address, size_t bytes)
+{
+    return fails(&fake_os.populate) ? -EINVAL : bp_os_default.populate(address, bytes);
+}
+
 static int fake_resident(const void *address)
 {
     return fails(&fake_os.resident) ? -ENOSYS : bp_os_default.resident(address);
@@ -99,6 +104,7 @@ void fake_os_install(void)
         .commit = fake_commit,
         .renew = fake_renew,
         .purge = fake_purge,
+        .populate = fake_populate,
         .resident = fake_resident,
         .move = fake_move,
         .fence = fake_fence,

@@ -24,6 +24,7 @@ extern struct fake_os {
     struct fake_call commit;
     struct fake_call renew;
     struct fake_call purge;
+    struct fake_call populate;
     struct fake_call resident;
     struct fake_call move;
     struct fake_call fence;

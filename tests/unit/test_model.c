@@ -104,6 +104,7 @@ Test(model, with_a_kernel_that_fails_at_random)
     fake_os.commit.one_in = 3;
     fake_os.purge.one_in = 3;
     fake_os.move.one_in = 3;
+    fake_os.populate.one_in = 30;
     fake_os.move_error = -EFAULT;
     setup.options.cache_bytes = 10 * BP_MIB;
     (void)live_through(30000);
