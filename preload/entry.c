@@ -126,14 +126,21 @@ BP_EXPORT void *calloc(size_t count, size_t size)
     return or_enomem(bp_real.calloc(count, size));
 }
 
+static void copy_out(void *to, void *p, size_t size)
+{
+    size_t bytes = bp_min(size, bp_pool_usable_bytes(&bp_process_pool, p));
+    memcpy(to, p, bytes);
+    bp_pool_count_copied(&bp_process_pool, BP_COUNT_realloc_out, bytes);
+    free(p);
+}
+
 /* A block of ours becomes smaller than what the pool serves: it leaves, or stays if there is no memory to leave to. */
 static void *move_out_small(void *p, size_t size)
 {
     void *moved = bp_real.malloc(size);
     if (!moved)
         return bp_pool_realloc(&bp_process_pool, p, size);
-    memcpy(moved, p, bp_min(size, bp_pool_usable_bytes(&bp_process_pool, p)));
-    free(p);
+    copy_out(moved, p, size);
     return moved;
 }
 
@@ -141,10 +148,8 @@ static void *move_out_small(void *p, size_t size)
 static void *move_out_large(void *p, size_t size)
 {
     void *moved = bp_real.malloc(size);
-    if (moved) {
-        memcpy(moved, p, bp_min(size, bp_pool_usable_bytes(&bp_process_pool, p)));
-        free(p);
-    }
+    if (moved)
+        copy_out(moved, p, size);
     return or_enomem(moved);
 }
 
@@ -156,6 +161,7 @@ static void *move_in(void *p, size_t size)
         void *moved = pool_alloc_slow(size, 1);
         if (moved) {
             memcpy(moved, p, bp_min(usable, size));
+            bp_pool_count_copied(&bp_process_pool, BP_COUNT_realloc_in, bp_min(usable, size));
             bp_real.free(p);
             return moved;
         }

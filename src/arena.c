@@ -21,11 +21,16 @@
 #define COMMIT_STEP_BYTES (64 * BP_MIB)
 
 /*
- * Pages that were moved form a mapping of their own and split the one around it. The kernel allows a process 65530
- * mappings by default; a quarter is ours. A slot that is moved to again adds none, so this is an upper bound.
+ * Pages that were moved form a mapping of their own and split the one around it; a slot that is moved to again adds
+ * none. The kernel allows a process 65530 mappings by default. A quarter may be ours, and a quarter must be left when
+ * we add some. So they are counted before the first moves, and whenever the number of moves has doubled.
  */
-#define MAPPINGS_MAX ((size_t)16384)
+#define MAPPINGS_OURS ((size_t)16384)
+#define MAPPINGS_KEPT ((size_t)16384)
 #define MAPPINGS_PER_MOVE 2
+#define MOVES_PER_COUNT ((size_t)256)
+/* When there are too many, the program may give some back: one refusal in so many looks. */
+#define REFUSALS_PER_COUNT 1024
 
 static size_t floor_pow2(size_t x)
 {
@@ -50,7 +55,7 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
     bool charged = bp_os_commit_is_charged();
     bp_store_relaxed(&arena->commit_is_charged, charged);
     /* Charged pages would have to be charged and committed anew at the other place. */
-    bp_store_relaxed(&arena->moves_left, charged ? 0 : MAPPINGS_MAX / MAPPINGS_PER_MOVE);
+    bp_store_relaxed(&arena->can_move, !charged);
 
     size_t bytes = wanted_reservation_bytes();
     for (; bytes >= RESERVATION_MIN_BYTES; bytes /= 2) {
@@ -146,7 +151,7 @@ void bp_arena_lock_down(struct bp_arena *arena)
 {
     bp_arena_shrink(arena);
     bp_store_relaxed(&arena->commit_is_charged, true);
-    bp_store_relaxed(&arena->moves_left, 0);
+    bp_store_relaxed(&arena->can_move, false);
     /* Clean slots would become resident as a whole. */
     (void)bp_lock_acquire(&arena->lock);
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
@@ -312,15 +317,40 @@ static void want_huge(struct bp_slot *slot)
     __atomic_store_n(&slot->wants_huge, true, __ATOMIC_RELAXED);
 }
 
+static void grant_moves(struct bp_arena *arena)
+{
+    size_t granted = bp_load_relaxed(&arena->moves_granted);
+    size_t mappings_left = bp_os.mappings_left();
+    size_t moves = (mappings_left - bp_min(mappings_left, MAPPINGS_KEPT)) / MAPPINGS_PER_MOVE;
+    moves = bp_min(moves, bp_max(granted, MOVES_PER_COUNT));
+    moves = bp_min(moves, MAPPINGS_OURS / MAPPINGS_PER_MOVE - bp_min(granted, MAPPINGS_OURS / MAPPINGS_PER_MOVE));
+    bp_add_relaxed(&arena->moves_granted, moves);
+    bp_store_relaxed(&arena->moves_left, moves);
+    if (moves > 0)
+        bp_store_relaxed(&arena->moves_refused, 0);
+}
+
+bool bp_arena_may_move(struct bp_arena *arena)
+{
+    if (!bp_load_relaxed(&arena->can_move))
+        return false;
+    if (bp_load_relaxed(&arena->moves_left) == 0 &&
+        bp_add_relaxed(&arena->moves_refused, 1u) % REFUSALS_PER_COUNT == 0)
+        grant_moves(arena);
+    return bp_load_relaxed(&arena->moves_left) > 0;
+}
+
 /* Moves pages of one slot, from `from_bytes` on, to `to_bytes` of another. */
 static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_bytes, struct bp_slot *to,
                       size_t to_bytes, size_t bytes)
 {
-    if (bp_load_relaxed(&arena->moves_left) == 0)
+    if (to->seam_count == 0 ? !bp_arena_may_move(arena) : !bp_load_relaxed(&arena->can_move))
         return -ENOMEM;
     int error = bp_os.move(bp_slot_base(arena, from) + from_bytes, bp_slot_base(arena, to) + to_bytes, bytes);
     if (error == -ENOSYS || error == -EINVAL)
-        bp_store_relaxed(&arena->moves_left, 0); /* the kernel cannot: do not ask again */
+        bp_store_relaxed(&arena->can_move, false); /* the kernel cannot: do not ask again */
+    if (error == -ENOMEM)
+        bp_store_relaxed(&arena->moves_left, 0);
     if (error != 0)
         return error;
     if (bp_slot_wants_huge(from)) /* so do the pages, wherever they are */
@@ -463,6 +493,8 @@ bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
         return false;
     bp_budget_return_footprint(arena->budget, slot->dirty_bytes);
     set_dirty(arena, slot, 0);
+    if (slot->seam_count > 0)
+        bp_add_relaxed(&arena->moves_left, 1u); /* it is one mapping with its neighbours again */
     slot->seam_count = 0;
     __atomic_store_n(&slot->tainted, false, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->wants_huge, false, __ATOMIC_RELAXED);

@@ -89,7 +89,10 @@ struct bp_arena {
     void *reservation;                             /* const: as mapped, before alignment */
     size_t reservation_bytes;                      /* lock */
     _Atomic(bool) commit_is_charged;               /* commit page by page instead of span by span; relaxed */
-    _Atomic(size_t) moves_left;                    /* atomic: moves until there may be too many mappings; relaxed */
+    _Atomic(bool) can_move;                        /* the kernel can, and no page is charged where it lies; relaxed */
+    _Atomic(size_t) moves_left;                    /* atomic: to new places before mappings are counted anew; relaxed */
+    _Atomic(size_t) moves_granted;                 /* atomic: the sum of what moves_left was raised by; relaxed */
+    _Atomic(size_t) moves_refused;                 /* atomic: in a row, as there were too many mappings; relaxed */
     _Atomic(bool) has_holes;                       /* release: pairs with acquire in bp_arena_is_hole() */
     size_t next_unit;                              /* lock */
     struct bp_span *current[BP_CLASS_COUNT];       /* lock: the span that fresh slots come from */
@@ -218,6 +221,8 @@ void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot);
  * -EDQUOT when the footprint limit would be passed, -ENOMEM when the kernel gives no memory.
  */
 int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes);
+/* False when pages cannot be moved, or that would take mappings which the program may need. */
+bool bp_arena_may_move(struct bp_arena *arena);
 /*
  * Moves the last `bytes` (whole pages) of the dirty extent of `from` to the end of that of `to`, without copying and
  * without a fault. 0, or a negative errno and nothing moved: the kernel is too old, or these pages lie in several of

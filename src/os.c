@@ -120,6 +120,59 @@ static int os_move(void *from, void *to, size_t bytes)
     return (int)result_of(syscall(SYS_mremap, from, bytes, bytes, flags, to) == -1 ? -1 : 0, saved_errno);
 }
 
+static int open_file(const char *path)
+{
+    int saved_errno = errno;
+    char rooted[PATH_BYTES];
+    struct bp_text text = {.data = rooted, .size = sizeof rooted};
+    bp_text_add(&text, "%s%s", bp_os.root, path);
+    return (int)result_of(syscall(SYS_openat, AT_FDCWD, rooted, O_RDONLY | O_CLOEXEC, 0), saved_errno);
+}
+
+static void close_file(int fd)
+{
+    int saved_errno = errno;
+    (void)result_of(syscall(SYS_close, fd), saved_errno);
+}
+
+static long read_some(int fd, char *data, size_t size)
+{
+    int saved_errno = errno;
+    long got;
+    do {
+        got = result_of(syscall(SYS_read, fd, data, size), saved_errno);
+    } while (got == -EINTR);
+    return got;
+}
+
+/* 0 when the file cannot be read. */
+static size_t count_lines(const char *path)
+{
+    int fd = open_file(path);
+    if (fd < 0)
+        return 0;
+    size_t count = 0;
+    long got;
+    do {
+        char data[4096];
+        got = read_some(fd, data, sizeof data);
+        for (long i = 0; i < got; i++)
+            count += data[i] == '\n';
+    } while (got > 0);
+    close_file(fd);
+    return got < 0 ? 0 : count;
+}
+
+static size_t os_mappings_left(void)
+{
+    char limit[32];
+    size_t count = bp_os_is_quiet() ? 0 : count_lines("/proc/self/maps");
+    if (count == 0 || bp_os_read_file("/proc/sys/vm/max_map_count", limit, sizeof limit) <= 0)
+        return SIZE_MAX;
+    size_t most = strtoul(limit, NULL, 10);
+    return most > count ? most - count : 0;
+}
+
 static int os_fence(void)
 {
     if (bp_os_is_quiet())
@@ -149,6 +202,7 @@ const struct bp_os_ops bp_os_default = {
     .populate = os_populate,
     .resident = os_resident,
     .move = os_move,
+    .mappings_left = os_mappings_left,
     .fence = os_fence,
     .now_ns = os_now_ns,
     .root = "",
@@ -164,6 +218,7 @@ struct bp_os_ops bp_os = {
     .populate = os_populate,
     .resident = os_resident,
     .move = os_move,
+    .mappings_left = os_mappings_left,
     .fence = os_fence,
     .now_ns = os_now_ns,
     .root = "",
@@ -183,31 +238,6 @@ unsigned bp_os_cpu_count(void)
     for (long i = 0; i < bytes / (long)sizeof mask[0]; i++)
         count += (unsigned)__builtin_popcountl(mask[i]);
     return count > 0 ? count : 1;
-}
-
-static int open_file(const char *path)
-{
-    int saved_errno = errno;
-    char rooted[PATH_BYTES];
-    struct bp_text text = {.data = rooted, .size = sizeof rooted};
-    bp_text_add(&text, "%s%s", bp_os.root, path);
-    return (int)result_of(syscall(SYS_openat, AT_FDCWD, rooted, O_RDONLY | O_CLOEXEC, 0), saved_errno);
-}
-
-static void close_file(int fd)
-{
-    int saved_errno = errno;
-    (void)result_of(syscall(SYS_close, fd), saved_errno);
-}
-
-static long read_some(int fd, char *data, size_t size)
-{
-    int saved_errno = errno;
-    long got;
-    do {
-        got = result_of(syscall(SYS_read, fd, data, size), saved_errno);
-    } while (got == -EINTR);
-    return got;
 }
 
 int bp_os_read_file(const char *path, char *data, size_t size)

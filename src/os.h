@@ -35,6 +35,8 @@ struct bp_os_ops {
      * it or nothing: -EFAULT when the pages do not lie in one mapping of the kernel's.
      */
     int (*move)(void *from, void *to, size_t bytes);
+    /* How many more mappings the kernel lets this process have; SIZE_MAX when nobody can tell. Reads all of them. */
+    size_t (*mappings_left)(void);
     /* The CPUs that run this process's other threads pass a memory barrier before it returns. */
     int (*fence)(void);
     /* Monotonic, some milliseconds coarse, without a system call. */

@@ -280,7 +280,7 @@ static struct bp_slot *take_donor(struct bp_pool *pool, struct bp_tcache *cache,
 static void fill_from_surplus(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes)
 {
     for (unsigned donors = 0; donors < DONORS_MAX; donors++) {
-        if (slot->dirty_bytes + MOVE_MIN_BYTES > dirty_bytes || bp_load_relaxed(&pool->arena.moves_left) == 0)
+        if (slot->dirty_bytes + MOVE_MIN_BYTES > dirty_bytes || !bp_arena_may_move(&pool->arena))
             return;
         size_t wanted = dirty_bytes - slot->dirty_bytes;
         size_t class_index = class_with_surplus(&pool->shards);
@@ -296,8 +296,11 @@ static void fill_from_surplus(struct bp_pool *pool, struct bp_tcache *cache, str
         size_t bytes = bp_min(wanted, donor->dirty_bytes);
         int error = bp_arena_move(&pool->arena, donor, slot, bytes);
         put_back(pool, cache, donor);
-        if (error != 0)
+        if (error != 0) {
+            bp_count(&cache->counters, BP_COUNT_exchange_refused, 1);
             return;
+        }
+        bp_count(&cache->counters, BP_COUNT_exchanged, 1);
         bp_count(&cache->counters, BP_COUNT_exchanged_bytes, bytes);
     }
 }
@@ -498,12 +501,19 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const ch
     return ok;
 }
 
+/* Why a block that outgrew its slot must be copied; _refused: there is no reason but the kernel's. */
+static enum bp_counter reason_to_copy(struct bp_pool *pool, const struct bp_slot *slot)
+{
+    if (slot->dirty_bytes < MOVE_MIN_BYTES)
+        return BP_COUNT_realloc_copied_small;
+    if (bp_slot_is_tainted(slot))
+        return BP_COUNT_realloc_copied_changed;
+    return bp_arena_may_move(&pool->arena) ? BP_COUNT_realloc_copied_refused : BP_COUNT_realloc_copied_mappings;
+}
+
 /* A block that outgrew its slot, into one with room to grow, without copying. NULL where that cannot be. */
 static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t size_bytes)
 {
-    size_t offset = (size_t)(slot->live - bp_slot_base(&pool->arena, slot));
-    if (slot->dirty_bytes < MOVE_MIN_BYTES || offset >= BP_COLOUR_BYTES || bp_slot_is_tainted(slot))
-        return NULL;
     size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
     size_t extent = bp_slot_extent(&pool->arena, slot, slot->live, size_bytes);
     size_t before = bp_slot_extent(&pool->arena, slot, slot->live, slot->size_bytes);
@@ -514,7 +524,8 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
     if (!target)
         target = bp_arena_take(&pool->arena, class_index);
     struct bp_slot *spare = bp_arena_take(&pool->arena, slot->class_index);
-    size_t warm_bytes = bp_max(moved_bytes, target ? target->dirty_bytes : 0);
+    size_t target_bytes = target ? target->dirty_bytes : 0;
+    size_t warm_bytes = bp_max(moved_bytes, target_bytes);
     char *block = NULL;
     if (target && spare && spare->dirty_bytes == 0 &&
         bp_arena_relocate(&pool->arena, slot, target, spare, extent) == 0) {
@@ -527,6 +538,8 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
         populate_growth(pool, cache, target, warm_bytes);
         bp_count(&cache->counters, BP_COUNT_realloc_moved, 1);
         bp_count(&cache->counters, BP_COUNT_realloc_moved_bytes, moved_bytes);
+        bp_count(&cache->counters, BP_COUNT_realloc_exchanged, target_bytes > 0);
+        bp_count(&cache->counters, BP_COUNT_realloc_exchanged_bytes, bp_min(target_bytes, moved_bytes));
         note_peak(pool, cache);
     } else if (target) {
         put_back(pool, cache, target);
@@ -537,7 +550,8 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
     return block;
 }
 
-static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes)
+static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes,
+                             enum bp_counter reason)
 {
     size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
     void *moved = allocate(pool, class_index, size_bytes, 1, false);
@@ -547,6 +561,7 @@ static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const c
     memcpy(moved, p, copied_bytes);
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     bp_count(&cache->counters, BP_COUNT_realloc_copied, 1);
+    bp_count(&cache->counters, reason, 1);
     bp_count(&cache->counters, BP_COUNT_realloc_copied_bytes, copied_bytes);
     release(pool, cache, slot);
     bp_tcache_leave(cache);
@@ -562,8 +577,17 @@ void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes)
         return refuse(pool);
     if (resize_in_place(pool, slot, p, size_bytes))
         return p;
-    void *moved = grow_by_moving(pool, slot, size_bytes);
-    return moved ? moved : grow_by_copying(pool, slot, p, size_bytes);
+    enum bp_counter reason = reason_to_copy(pool, slot);
+    void *moved = reason == BP_COUNT_realloc_copied_refused ? grow_by_moving(pool, slot, size_bytes) : NULL;
+    return moved ? moved : grow_by_copying(pool, slot, p, size_bytes, reason);
+}
+
+void bp_pool_count_copied(struct bp_pool *pool, enum bp_counter kind, size_t bytes)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    bp_count(&cache->counters, kind, 1);
+    bp_count(&cache->counters, BP_COUNT_realloc_copied_bytes, bytes);
+    bp_tcache_leave(cache);
 }
 
 size_t bp_pool_trim(struct bp_pool *pool)

@@ -58,6 +58,8 @@ void bp_pool_free_slow(struct bp_pool *pool, void *p);
  * alone: the pool cannot serve `size_bytes`, or `p` was misused.
  */
 void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes);
+/* Counts a block that its caller copies: realloc_in or realloc_out. */
+void bp_pool_count_copied(struct bp_pool *pool, enum bp_counter kind, size_t bytes);
 /* What the program may use of a live block: its size rounded up to the end of the page. 0 after misuse. */
 size_t bp_pool_usable_bytes(struct bp_pool *pool, const void *p);
 /* The slot whose live block is `p`, given to `call`. NULL: there is none, and that was misuse. */

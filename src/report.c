@@ -76,6 +76,20 @@ static void add_amount(struct bp_text *text, const char *label, size_t bytes)
     bp_text_add_bytes(text, bytes);
 }
 
+static void add_copies(struct bp_text *text, const size_t *counters)
+{
+    bp_text_add(text, "bufpool: realloc in place %zu, moved %zu (", counters[BP_COUNT_realloc_in_place],
+                counters[BP_COUNT_realloc_moved]);
+    bp_text_add_bytes(text, counters[BP_COUNT_realloc_moved_bytes]);
+    bp_text_add(text, "; %zu changed places), copied %zu (", counters[BP_COUNT_realloc_exchanged],
+                counters[BP_COUNT_realloc_copied] + counters[BP_COUNT_realloc_in] + counters[BP_COUNT_realloc_out]);
+    bp_text_add_bytes(text, counters[BP_COUNT_realloc_copied_bytes]);
+    bp_text_add(text, "): small %zu, attributes %zu, mappings %zu, refused %zu, from below %zu, to below %zu\n",
+                counters[BP_COUNT_realloc_copied_small], counters[BP_COUNT_realloc_copied_changed],
+                counters[BP_COUNT_realloc_copied_mappings], counters[BP_COUNT_realloc_copied_refused],
+                counters[BP_COUNT_realloc_in], counters[BP_COUNT_realloc_out]);
+}
+
 static void add_class_table(struct bp_text *text, const struct bp_stats_snapshot *stats)
 {
     bp_text_add(text, "bufpool:   %10s %12s %12s %10s %10s %10s\n", "blocks <", "requests", "thread cache", "shard",
@@ -132,11 +146,9 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
         add_amount(text, ", by giving pages back", counters[BP_COUNT_scrub_dropped_bytes]);
         bp_text_add(text, "\n");
     }
-    bp_text_add(text, "bufpool: realloc in place %zu, moved %zu, copied %zu (", counters[BP_COUNT_realloc_in_place],
-                counters[BP_COUNT_realloc_moved], counters[BP_COUNT_realloc_copied]);
-    bp_text_add_bytes(text, counters[BP_COUNT_realloc_copied_bytes]);
-    add_amount(text, "), bytes moved", counters[BP_COUNT_realloc_moved_bytes]);
-    add_amount(text, "; exchanged between classes", counters[BP_COUNT_exchanged_bytes]);
+    add_copies(text, counters);
+    add_amount(text, "bufpool: pages exchanged between classes", counters[BP_COUNT_exchanged_bytes]);
+    add_amount(text, ", fresh in batches", counters[BP_COUNT_populated_bytes]);
     add_amount(text, "; calloc cleared", counters[BP_COUNT_calloc_bytes_zeroed]);
     add_amount(text, ", dropped", counters[BP_COUNT_calloc_bytes_dropped]);
     add_amount(text, ", knew as zero", counters[BP_COUNT_calloc_bytes_not_zeroed]);

@@ -112,6 +112,7 @@ GROUPS = {
     'limits': [
         *(Case(f'filtered {when}', {'STATS': '0'}, pools=False) for when in ('used', 'fresh')),
         *(Case(f'maps_full {more} {when}', stderr=['?bufpool: .*'], pools=False) for more in (10, 100) for when in ('used', 'fresh')),
+        Case('maps_kept', stderr=['?bufpool: .*'], pools=False),
         Case('limit_during', stderr=['?bufpool: .*'], pools=False),
         *(Case(f'locked {when}', stderr=['?bufpool: .*'], pools=False) for when in ('before', 'after', 'both', 'root')),
         *(Case(f'exhaustion', limit=limit, stderr=['?bufpool: .*'], pools=False) for limit in ('128M', '1G', '6G')),
@@ -128,6 +129,10 @@ GROUPS = {
             'protect', 'readonly', 'unmap', 'move_away', 'ring', 'lock', 'bind', 'guard', 'dontfork', 'wipeonfork', 'dontdump',
             'hugepage', 'nohugepage', 'mergeable', 'sequential', 'random',
         )
+    ] + [
+        *(Case(f'attributes {deed} grow', says=['realloc_copied_changed == 6', 'realloc_moved == 0'])
+          for deed in ('lock', 'bind', 'dontfork', 'nohugepage', 'mergeable')),
+        Case('attributes hugepage grow', says=['realloc_copied + realloc_moved == 6', 'realloc_copied_changed == 0']),
     ],
     # By raw system calls: only for a pool that looks. What smaps does not show is not among them.
     'unseen': [

@@ -21,6 +21,8 @@ IDENTITIES = [
     'all(c["requests"] == c["thread_cache_hits"] + c["shard_hits"] + c["stolen"] + c["fresh"] for c in classes)',
     'all(c["requests"] > 0 for c in classes)',
     'sorted(c["size_bytes"] for c in classes) == [c["size_bytes"] for c in classes]',
+    'realloc_copied == realloc_copied_small + realloc_copied_changed + realloc_copied_mappings + realloc_copied_refused',
+    'realloc_exchanged <= realloc_moved and realloc_exchanged_bytes <= realloc_moved_bytes',
     'mode in ("pool", "off")',
     'reason in ("end", "signal")',
     'isinstance(program, str) and isinstance(estimate_method, str)',

@@ -85,6 +85,13 @@ static int fake_move(void *from, void *to, size_t bytes)
     return fails(&fake_os.move) ? fake_os.move_error : bp_os_default.move(from, to, bytes);
 }
 
+static size_t fake_mappings_left(void)
+{
+    if (fails(&fake_os.mappings_left))
+        return SIZE_MAX;
+    return fake_os.mappings_max != 0 ? fake_os.mappings_max : bp_os_default.mappings_left();
+}
+
 static int fake_fence(void)
 {
     return fails(&fake_os.fence) ? -ENOSYS : bp_os_default.fence();
@@ -107,6 +114,7 @@ void fake_os_install(void)
         .populate = fake_populate,
         .resident = fake_resident,
         .move = fake_move,
+        .mappings_left = fake_mappings_left,
         .fence = fake_fence,
         .now_ns = fake_now_ns,
         .root = "",

@@ -27,9 +27,11 @@ extern struct fake_os {
     struct fake_call populate;
     struct fake_call resident;
     struct fake_call move;
+    struct fake_call mappings_left;
     struct fake_call fence;
     _Atomic(uint64_t) now_ns; /* the clock stands still until a test moves it */
     size_t reserve_max_bytes; /* larger reservations fail; 0: no limit */
+    size_t mappings_max;      /* that there are left at most; 0: no limit but the kernel's */
     int move_error;           /* what a move that fails returns */
     _Atomic(size_t) mapped_bytes; /* by reserve and map, less what was unmapped */
     _Atomic(size_t) purged_bytes;

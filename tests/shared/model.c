@@ -268,6 +268,10 @@ static void check_sums(void)
     CHECK(stats.forwarded >= model.outcome.refused);
     CHECK(stats.counters[BP_COUNT_misuses] == model.outcome.misused);
     CHECK(stats.counters[BP_COUNT_realloc_moved] + stats.counters[BP_COUNT_realloc_copied] == model.moved_or_copied);
+    CHECK(stats.counters[BP_COUNT_realloc_copied] ==
+          stats.counters[BP_COUNT_realloc_copied_small] + stats.counters[BP_COUNT_realloc_copied_changed] +
+              stats.counters[BP_COUNT_realloc_copied_mappings] + stats.counters[BP_COUNT_realloc_copied_refused]);
+    CHECK(stats.counters[BP_COUNT_realloc_exchanged] <= stats.counters[BP_COUNT_realloc_moved]);
 }
 
 /* Both forms of the report, into too little room or enough. */

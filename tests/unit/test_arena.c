@@ -392,6 +392,34 @@ Test(charged_arena, does_not_move_pages)
     check_size(from->dirty_bytes, 8 * page);
 }
 
+/* Twice as many moves each time, and no more than a quarter of the kernel's usual limit in all. */
+Test(arena, mappings_are_counted_now_and_then)
+{
+    size_t moves = 0;
+    fake_os.mappings_max = 60000;
+    while (bp_arena_may_move(&arena)) {
+        arena.moves_left--;
+        moves++;
+    }
+    check_size(moves, 8192);
+    cr_assert_leq(fake_os.mappings_left.calls, 8);
+}
+
+Test(arena, where_nobody_can_count_mappings_some_moves_are_made)
+{
+    fake_os.mappings_left.fail = FAIL_ALWAYS;
+    cr_assert(bp_arena_may_move(&arena));
+    arena.moves_left = arena.moves_granted = 0;
+    fake_os.mappings_left.fail = 0;
+    fake_os.mappings_max = 100;
+    cr_assert_not(bp_arena_may_move(&arena));
+    fake_os.mappings_max = 0;
+    size_t refused = 0;
+    while (!bp_arena_may_move(&arena))
+        refused++;
+    cr_assert(refused > 100 && refused < 3000, "it looks again after a while: %zu", refused);
+}
+
 Test(arena, shrunk_it_keeps_the_slots_it_handed_out_and_nothing_else)
 {
     struct bp_slot *small = bp_arena_take(&arena, 1);

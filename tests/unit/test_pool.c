@@ -297,7 +297,7 @@ Test(pool, a_large_block_grows_without_copying)
     stamp(block, 0, 10 * BP_MIB, 3);
     block = bp_pool_realloc(&pool, block, 100 * BP_MIB);
     cr_assert(stamp_holds(block, 0, 10 * BP_MIB, 3));
-    if (fake_os.move.calls > 0 && pool.arena.moves_left == 0)
+    if (fake_os.move.calls > 0 && !pool.arena.can_move)
         cr_skip_test("this kernel cannot move pages");
     check_size(counted(BP_COUNT_realloc_moved), 1);
     check_size(counted(BP_COUNT_realloc_copied), 0);
@@ -334,7 +334,56 @@ Test(pool, a_kernel_that_cannot_move_is_not_asked_again)
     block = bp_pool_realloc(&pool, block, 400 * BP_MIB);
     check_size(fake_os.move.calls, 1);
     check_size(counted(BP_COUNT_realloc_copied), 2);
+    check_size(counted(BP_COUNT_realloc_copied_refused), 1);
+    check_size(counted(BP_COUNT_realloc_copied_mappings), 1);
     check_audit(1);
+}
+
+Test(pool, a_block_that_grows_onto_a_warm_buffer_changes_places_with_it)
+{
+    void *large = allocate(60 * BP_MIB);
+    release(large);
+    void *block = allocate(6 * BP_MIB);
+    stamp(block, 0, 6 * BP_MIB, 3);
+    block = bp_pool_realloc(&pool, block, 16 * BP_MIB);
+    cr_assert(stamp_holds(block, 0, 6 * BP_MIB, 3));
+    if (!pool.arena.can_move)
+        cr_skip_test("this kernel cannot move pages");
+    check_size(counted(BP_COUNT_realloc_moved), 1);
+    check_size(counted(BP_COUNT_realloc_exchanged), 0);
+    release(block);
+    block = allocate(30 * BP_MIB);
+    stamp(block, 0, 30 * BP_MIB, 4);
+    block = bp_pool_realloc(&pool, block, 33 * BP_MIB);
+    block = bp_pool_realloc(&pool, block, 64 * BP_MIB);
+    cr_assert(stamp_holds(block, 0, 30 * BP_MIB, 4));
+    check_size(counted(BP_COUNT_realloc_copied), 0);
+    check_audit(1);
+}
+
+/* The program's own mappings come first. */
+Test(pool, pages_stay_where_they_are_when_mappings_run_short)
+{
+    fake_os.mappings_max = 16384 + 20;
+    size_t moved = 0;
+    void *blocks[40];
+    for (size_t i = 0; i < LENGTH(blocks); i++) {
+        if (i == 10)
+            fake_os.mappings_max = 16384; /* what the moves took */
+        blocks[i] = allocate(300000);
+        stamp(blocks[i], 0, 300000, i);
+        blocks[i] = bp_pool_realloc(&pool, blocks[i], 3000000);
+        moved = counted(BP_COUNT_realloc_moved);
+    }
+    if (pool.arena.can_move)
+        check_size(moved, 10);
+    check_size(counted(BP_COUNT_realloc_copied_mappings), LENGTH(blocks) - moved);
+    for (size_t i = 0; i < LENGTH(blocks); i++) {
+        cr_assert(stamp_holds(blocks[i], 0, 300000, i));
+        release(blocks[i]);
+    }
+    cr_assert_leq(fake_os.mappings_left.calls, 2, "counting takes time");
+    check_audit(0);
 }
 
 Test(pool, realloc_too_large_leaves_the_block)
@@ -636,7 +685,7 @@ Test(pool, when_memory_is_short_free_buffers_are_given_back_first)
 Test(pool, near_the_end_of_memory_what_is_free_makes_room_for_what_is_new)
 {
     pool.budget.roomy_bytes = 20 * BP_MIB;
-    pool.arena.moves_left = 0; /* or pages would move from there to here */
+    pool.arena.can_move = false; /* or pages would move from there to here */
     void *blocks[16];
     for (size_t i = 0; i < LENGTH(blocks); i++)
         blocks[i] = allocate(1000000);
@@ -852,6 +901,7 @@ Test(pool, a_tainted_block_grows_in_place_or_by_copying)
     cr_assert(stamp_holds(block, 0, 300000, 1));
     check_size(counted(BP_COUNT_realloc_moved), 0);
     check_size(counted(BP_COUNT_realloc_copied), 1);
+    check_size(counted(BP_COUNT_realloc_copied_changed), 1);
     check_size(counted(BP_COUNT_renewed), 1);
     check_audit(1);
     release(block);
@@ -904,7 +954,7 @@ Test(pool, locked_down_it_makes_accessible_only_what_is_asked_for)
             release(p);
     }
     cr_assert_geq(fake_os.commit.calls, commits);
-    check_size(pool.arena.moves_left, 0);
+    cr_assert_not(pool.arena.can_move);
     check_audit(0);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a program did to the pages of a block ends with the block: the next one of that size is ordinary memory. The
- * argument names the deed; "raw" after it: by system calls that nobody can see. Blocks are so large that the C library
- * by itself gives each a mapping of its own.
+ * argument names the deed; "raw" after it: by system calls that nobody can see; "grow": the block grows before it is
+ * freed. Blocks are so large that the C library by itself gives each a mapping of its own.
  */
 #include "victim.h"
 #include <dlfcn.h>
@@ -135,6 +135,10 @@ int main(int argc, char **argv)
         if (strcmp(deed, "lock_all") != 0)
             check_ordinary(block);
         mistreat(deed, block);
+        if (argc > 2 && strcmp(argv[2], "grow") == 0) {
+            block = realloc(block, 5 * SIZE);
+            CHECK(block != NULL && stamped_part(block, 5 * SIZE, SIZE, (uint64_t)turn));
+        }
         free(block);
     }
     return done();
