@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "alloc.h"
+
+enum {
+    /* A block that had to move because it grew gets room to grow so many doublings more in place. */
+    GROWTH_CLASSES = 3,
+    /* A realloc that leaves at least this much unused, and more than is used, gives the tail back. */
+    TRIM_MIN_BYTES = 256 * 1024,
+};
+
+/* Keeps the block where it is if its slot has room and memory. */
+static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes)
+{
+    size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
+    if (offset + size_bytes > bp_class_stride_bytes(slot->class_index))
+        return false;
+    if (pool->scrub != BP_SCRUB_OFF && bp_slot_is_tainted(slot) && size_bytes > slot->size_bytes)
+        return false; /* what lies behind it could not be erased */
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    size_t before = bp_slot_extent(&pool->arena, slot, p, slot->size_bytes);
+    size_t extent = bp_slot_extent(&pool->arena, slot, p, size_bytes);
+    size_t warm_bytes = slot->dirty_bytes;
+    size_t tail_bytes = slot->dirty_bytes > extent ? slot->dirty_bytes - extent : 0;
+    bool ok = bp_supply_extend(pool, cache, slot, extent) == 0;
+    if (ok) {
+        /* Beyond half: a block that shrinks a little and grows again must not fault its tail each time. */
+        if (size_bytes < slot->size_bytes && tail_bytes >= TRIM_MIN_BYTES && tail_bytes > extent)
+            bp_count(&cache->counters, BP_COUNT_realloc_trimmed_bytes,
+                     bp_arena_purge(&pool->arena, slot, extent));
+        bp_scrub_resized(&pool->arena, &pool->clear, pool->scrub, slot, before, extent, warm_bytes, &cache->counters);
+        slot->size_bytes = size_bytes;
+        bp_supply_populate_growth(pool, cache, slot, warm_bytes);
+        bp_count(&cache->counters, BP_COUNT_realloc_in_place, 1);
+        bp_supply_note_peak(pool, cache);
+    }
+    bp_tcache_leave(cache);
+    return ok;
+}
+
+/* Why a block that outgrew its slot must be copied; _refused: there is no reason but the kernel's. */
+static enum bp_counter reason_to_copy(struct bp_pool *pool, const struct bp_slot *slot)
+{
+    if (slot->dirty_bytes < BP_MOVE_MIN_BYTES)
+        return BP_COUNT_realloc_copied_small;
+    if (bp_slot_is_tainted(slot))
+        return BP_COUNT_realloc_copied_changed;
+    return bp_arena_may_move(&pool->arena) ? BP_COUNT_realloc_copied_refused : BP_COUNT_realloc_copied_mappings;
+}
+
+/* A block that outgrew its slot, into one with room to grow, without copying. NULL where that cannot be. */
+static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t size_bytes)
+{
+    size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
+    size_t extent = bp_slot_extent(&pool->arena, slot, slot->live, size_bytes);
+    size_t before = bp_slot_extent(&pool->arena, slot, slot->live, slot->size_bytes);
+    size_t moved_bytes = slot->dirty_bytes;
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    enum bp_source source;
+    struct bp_slot *target = bp_supply_take_warm(pool, cache, class_index, extent, &source);
+    if (!target)
+        target = bp_arena_take(&pool->arena, class_index);
+    struct bp_slot *spare = bp_arena_take(&pool->arena, slot->class_index);
+    size_t target_bytes = target ? target->dirty_bytes : 0;
+    size_t warm_bytes = bp_max(moved_bytes, target_bytes);
+    char *block = NULL;
+    if (target && spare && spare->dirty_bytes == 0 &&
+        bp_arena_relocate(&pool->arena, slot, target, spare, extent) == 0) {
+        block = target->live;
+        target->size_bytes = size_bytes;
+        bp_scrub_resized(&pool->arena, &pool->clear, pool->scrub, target, before, extent, warm_bytes, &cache->counters);
+        if (pool->scrub == BP_SCRUB_FREE) /* what the kernel neither moved nor took back */
+            bp_scrub_range(&pool->arena, &pool->clear, slot, 0, slot->dirty_bytes, &cache->counters);
+        bp_supply_put_back(pool, cache, slot);
+        bp_supply_populate_growth(pool, cache, target, warm_bytes);
+        bp_count(&cache->counters, BP_COUNT_realloc_moved, 1);
+        bp_count(&cache->counters, BP_COUNT_realloc_moved_bytes, moved_bytes);
+        bp_count(&cache->counters, BP_COUNT_realloc_exchanged, target_bytes > 0);
+        bp_count(&cache->counters, BP_COUNT_realloc_exchanged_bytes, bp_min(target_bytes, moved_bytes));
+        bp_supply_note_peak(pool, cache);
+    } else if (target) {
+        bp_supply_put_back(pool, cache, target);
+    }
+    if (spare)
+        bp_supply_put_back(pool, cache, spare);
+    bp_tcache_leave(cache);
+    return block;
+}
+
+static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes,
+                             enum bp_counter reason)
+{
+    size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
+    void *moved = bp_pool_alloc_class(pool, class_index, size_bytes, 1, false);
+    if (!moved)
+        return NULL;
+    size_t copied_bytes = bp_min(bp_pool_usable_bytes(pool, p), size_bytes);
+    memcpy(moved, p, copied_bytes);
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    bp_count(&cache->counters, BP_COUNT_realloc_copied, 1);
+    bp_count(&cache->counters, reason, 1);
+    bp_count(&cache->counters, BP_COUNT_realloc_copied_bytes, copied_bytes);
+    bp_pool_release(pool, cache, slot);
+    bp_tcache_leave(cache);
+    return moved;
+}
+
+void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes)
+{
+    struct bp_slot *slot = bp_pool_live_slot(pool, p, "realloc");
+    if (!slot)
+        return NULL;
+    if (!bp_pool_serves(pool, size_bytes, 1))
+        return bp_pool_refuse(pool);
+    if (resize_in_place(pool, slot, p, size_bytes))
+        return p;
+    enum bp_counter reason = reason_to_copy(pool, slot);
+    void *moved = reason == BP_COUNT_realloc_copied_refused ? grow_by_moving(pool, slot, size_bytes) : NULL;
+    return moved ? moved : grow_by_copying(pool, slot, p, size_bytes, reason);
+}
+
+void bp_pool_count_copied(struct bp_pool *pool, enum bp_counter kind, size_t bytes)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    bp_count(&cache->counters, kind, 1);
+    bp_count(&cache->counters, BP_COUNT_realloc_copied_bytes, bytes);
+    bp_tcache_leave(cache);
+}

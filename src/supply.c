@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+#include "supply.h"
+
+#include <errno.h>
+
+/* Buffers whose pages are taken for one request; beyond that fresh memory is as quick. */
+enum { DONORS_MAX = 4 };
+
+/* Live memory seen from a slow operation; what other threads have cached counts as cached up to their allowance. */
+void bp_supply_note_peak(struct bp_pool *pool, const struct bp_tcache *cache)
+{
+    size_t allowance = bp_load_relaxed(&cache->allowance_bytes);
+    size_t footprint = bp_load_relaxed(&pool->budget.footprint_bytes);
+    size_t cached = bp_load_relaxed(&pool->budget.cached_bytes);
+    /* Adding up the bins pays only if there can be a new peak. */
+    if (footprint + allowance < cached + bp_load_relaxed(&pool->budget.peak_live_bytes))
+        return;
+    size_t idle_allowance = allowance - bp_tcache_cached_bytes(cache);
+    if (footprint + idle_allowance > cached)
+        bp_raise_relaxed(&pool->budget.peak_live_bytes, footprint + idle_allowance - cached);
+}
+
+/*
+ * Less may be cached than the program has in use at times. Then fresh memory is memory that a free must give back
+ * later, and what lies unused in live blocks is more than the limit is worth.
+ */
+static bool is_tight(const struct bp_pool *pool)
+{
+    return bp_load_relaxed(&pool->budget.cached_limit_bytes) < bp_load_relaxed(&pool->budget.peak_live_bytes);
+}
+
+/*
+ * May the pool take `bytes` of fresh memory while it has free memory in other classes? Up to an eighth above the most
+ * that the program ever used at once: moving pages on every miss costs more than it is worth, as every other thread's
+ * CPU is interrupted; a quarter was no faster in `mixed` and held 8 % more memory.
+ */
+static bool may_grow(const struct bp_pool *pool, size_t bytes)
+{
+    if (is_tight(pool))
+        return bp_load_relaxed(&pool->budget.cached_bytes) < bytes;
+    size_t peak_live = bp_load_relaxed(&pool->budget.peak_live_bytes);
+    return bp_load_relaxed(&pool->budget.footprint_bytes) + bytes <= peak_live + peak_live / 8;
+}
+
+/*
+ * A free slot whose attributes the program had changed, to the arena as clean. If that cannot be, it is given up:
+ * better lost than handed out as something that memory from malloc is not.
+ */
+BP_COLD void bp_supply_renew(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
+{
+    if (bp_arena_renew(&pool->arena, slot)) {
+        bp_count(&cache->counters, BP_COUNT_renewed, 1);
+        bp_arena_put(&pool->arena, slot);
+    } else {
+        bp_count(&cache->counters, BP_COUNT_lost, 1);
+    }
+}
+
+/* A free slot goes back to where slots of its kind wait. */
+void bp_supply_put_back(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
+{
+    if (slot->dirty_bytes == 0)
+        bp_arena_put(&pool->arena, slot);
+    else
+        bp_tcache_give(cache, slot);
+}
+
+/* A free buffer of the class from the thread's cache or a shard. */
+struct bp_slot *bp_supply_take_warm(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index,
+                                    size_t dirty_bytes, enum bp_source *ret_source)
+{
+    for (;;) {
+        bool stolen = false;
+        *ret_source = BP_SOURCE_THREAD_CACHE;
+        struct bp_slot *slot = bp_tcache_take(cache, class_index, dirty_bytes);
+        if (!slot) {
+            slot = bp_tcache_refill(cache, class_index, dirty_bytes, &stolen);
+            *ret_source = stolen ? BP_SOURCE_STOLEN : BP_SOURCE_SHARD;
+        }
+        if (!slot || BP_LIKELY(!bp_slot_is_tainted(slot)))
+            return slot;
+        bp_supply_renew(pool, cache, slot); /* it was free when the program touched it */
+    }
+}
+
+/* A free buffer that another request left warm, from this class or, to spare memory, from the next larger one. */
+static struct bp_slot *take_recycled(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index,
+                                     size_t dirty_bytes, enum bp_source *ret_source)
+{
+    size_t last = bp_min(class_index + (may_grow(pool, dirty_bytes) ? 1 : 3), BP_CLASS_COUNT - 1);
+    for (size_t from = class_index; from <= last; from++) {
+        struct bp_slot *slot = bp_supply_take_warm(pool, cache, from, dirty_bytes, ret_source);
+        if (slot && slot->dirty_bytes / 2 > dirty_bytes && is_tight(pool)) {
+            bp_supply_put_back(pool, cache, slot);
+        } else if (slot) {
+            bp_count(&cache->counters, BP_COUNT_borrowed, from - class_index);
+            return slot;
+        }
+    }
+    return NULL;
+}
+
+/* Gives free memory of shards back, to make room. */
+static size_t evict(struct bp_pool *pool, struct bp_tcache *cache, size_t bytes)
+{
+    size_t evicted_bytes = bp_shards_purge(&pool->shards, bytes, &cache->counters);
+    bp_count(&cache->counters, BP_COUNT_evicted_bytes, evicted_bytes);
+    return evicted_bytes;
+}
+
+/* What thread caches hold, of this thread and of others, to the shards. */
+static void flush_all(struct bp_pool *pool, struct bp_tcache *cache)
+{
+    bp_tcache_flush(cache);
+    if (cache != &pool->caches.orphan)
+        (void)bp_tcaches_drain(&pool->caches, false, &cache->counters);
+}
+
+/* A free slot of the class; memory of others is given back when the kernel has no more. */
+static struct bp_slot *take_fresh(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index)
+{
+    struct bp_slot *slot = bp_arena_take(&pool->arena, class_index);
+    if (!slot && evict(pool, cache, SIZE_MAX) > 0)
+        slot = bp_arena_take(&pool->arena, class_index);
+    return slot;
+}
+
+/*
+ * Before fresh memory is taken near the end of all memory (of the container, say) what is cached makes room for it: the
+ * program must not run into a limit because of us that it keeps without us.
+ */
+static void keep_roomy(struct bp_pool *pool, struct bp_tcache *cache, size_t bytes)
+{
+    size_t footprint_bytes = bp_load_relaxed(&pool->budget.footprint_bytes) + bytes;
+    size_t roomy_bytes = bp_load_relaxed(&pool->budget.roomy_bytes);
+    if (BP_LIKELY(footprint_bytes <= roomy_bytes) || bp_load_relaxed(&pool->budget.cached_bytes) == 0)
+        return;
+    size_t wanted = bp_min(footprint_bytes - roomy_bytes, bytes);
+    size_t evicted_bytes = evict(pool, cache, wanted);
+    if (evicted_bytes < wanted) {
+        flush_all(pool, cache);
+        (void)evict(pool, cache, wanted - evicted_bytes);
+    }
+}
+
+/* As bp_arena_extend(), after making room once. */
+int bp_supply_extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes)
+{
+    if (dirty_bytes > slot->dirty_bytes)
+        keep_roomy(pool, cache, dirty_bytes - slot->dirty_bytes);
+    int error = bp_arena_extend(&pool->arena, slot, dirty_bytes);
+    if (error == 0)
+        return 0;
+    size_t wanted = error == -EDQUOT ? dirty_bytes - slot->dirty_bytes : SIZE_MAX;
+    size_t evicted_bytes = evict(pool, cache, wanted);
+    if (evicted_bytes < wanted) {
+        flush_all(pool, cache);
+        (void)evict(pool, cache, wanted - evicted_bytes);
+    }
+    return bp_arena_extend(&pool->arena, slot, dirty_bytes);
+}
+
+/* The class with the most free memory in the shards, or BP_CLASS_COUNT. */
+static size_t class_with_surplus(const struct bp_shards *shards)
+{
+    size_t best = BP_CLASS_COUNT;
+    size_t best_bytes = BP_MOVE_MIN_BYTES;
+    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
+        size_t bytes = 0;
+        for (unsigned i = 0; i < shards->count; i++)
+            bytes += bp_load_relaxed(&shards->shards[i].bins[class_index].bytes);
+        if (bytes > best_bytes) {
+            best = class_index;
+            best_bytes = bytes;
+        }
+    }
+    return best;
+}
+
+/* A free buffer of the class from any shard. */
+static struct bp_slot *take_donor(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t wanted)
+{
+    for (unsigned i = 0; i < pool->shards.count; i++) {
+        struct bp_chain chain = bp_shard_pop(&pool->shards, i, class_index, wanted, 1, 0, &cache->counters);
+        if (chain.head && BP_UNLIKELY(bp_slot_is_tainted(chain.head)))
+            bp_supply_renew(pool, cache, chain.head);
+        else if (chain.head)
+            return chain.head;
+    }
+    return NULL;
+}
+
+/*
+ * Pages that the slot lacks are taken from buffers that lie free in other classes: no memory is cleared, and what the
+ * pool holds does not grow. Whatever cannot be had so is left to bp_arena_extend().
+ */
+static void fill_from_surplus(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes)
+{
+    for (unsigned donors = 0; donors < DONORS_MAX; donors++) {
+        if (slot->dirty_bytes + BP_MOVE_MIN_BYTES > dirty_bytes || !bp_arena_may_move(&pool->arena))
+            return;
+        size_t wanted = dirty_bytes - slot->dirty_bytes;
+        size_t class_index = class_with_surplus(&pool->shards);
+        if (class_index == BP_CLASS_COUNT && bp_tcache_cached_bytes(cache) >= BP_MOVE_MIN_BYTES) {
+            bp_tcache_flush(cache);
+            class_index = class_with_surplus(&pool->shards);
+        }
+        if (class_index == BP_CLASS_COUNT)
+            return;
+        struct bp_slot *donor = take_donor(pool, cache, class_index, wanted);
+        if (!donor)
+            return;
+        size_t bytes = bp_min(wanted, donor->dirty_bytes);
+        int error = bp_arena_move(&pool->arena, donor, slot, bytes);
+        bp_supply_put_back(pool, cache, donor);
+        if (error != 0) {
+            bp_count(&cache->counters, BP_COUNT_exchange_refused, 1);
+            return;
+        }
+        bp_count(&cache->counters, BP_COUNT_exchanged, 1);
+        bp_count(&cache->counters, BP_COUNT_exchanged_bytes, bytes);
+    }
+}
+
+static void count_request(struct bp_tcache *cache, size_t class_index, enum bp_source source, size_t size_bytes)
+{
+    _Atomic(size_t) *counts[] = {
+        [BP_SOURCE_THREAD_CACHE] = &cache->bins[class_index].hits,
+        [BP_SOURCE_SHARD] = &cache->misses[class_index].shard_hits,
+        [BP_SOURCE_STOLEN] = &cache->misses[class_index].stolen,
+        [BP_SOURCE_FRESH] = &cache->misses[class_index].fresh,
+    };
+    bp_owner_add(counts[source], 1u);
+    if (source != BP_SOURCE_FRESH)
+        bp_owner_add(&cache->bins[class_index].hit_bytes, size_bytes);
+}
+
+/* Counts the request under its source, or under the reason why it must be forwarded. */
+struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t size_bytes,
+                               size_t align_bytes)
+{
+    /* What the request needs at most: the colour is not known before the slot is. */
+    size_t dirty_bytes = bp_align_up(size_bytes + BP_COLOUR_BYTES - BP_COLOUR_STEP_BYTES, pool->arena.page_bytes);
+    enum bp_source source;
+    struct bp_slot *slot = take_recycled(pool, cache, class_index, dirty_bytes, &source);
+    if (!slot) {
+        source = BP_SOURCE_FRESH;
+        slot = take_fresh(pool, cache, class_index);
+    }
+    if (!slot) {
+        bp_count(&cache->counters, BP_COUNT_no_memory, 1);
+        return (struct bp_taken){0};
+    }
+
+    /* Slots start at a multiple of the alignment; the part of the colour that would spoil it is left out. */
+    char *p = slot->home - ((uintptr_t)slot->home & (BP_COLOUR_BYTES - 1) & (align_bytes - 1));
+    size_t before_bytes = slot->dirty_bytes;
+    size_t extent = bp_slot_extent(&pool->arena, slot, p, size_bytes);
+    if (extent >= before_bytes + BP_MOVE_MIN_BYTES && !may_grow(pool, extent - before_bytes))
+        fill_from_surplus(pool, cache, slot, extent);
+    size_t warm_bytes = slot->dirty_bytes;
+    int error = bp_supply_extend(pool, cache, slot, extent);
+    if (error != 0) {
+        bp_count(&cache->counters, error == -EDQUOT ? BP_COUNT_over_budget : BP_COUNT_no_memory, 1);
+        bp_supply_put_back(pool, cache, slot);
+        return (struct bp_taken){0};
+    }
+    slot->live = p;
+    slot->size_bytes = size_bytes;
+    size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
+    bool is_zero = warm_bytes <= offset || pool->scrub == BP_SCRUB_FREE;
+
+    count_request(cache, class_index, source, size_bytes);
+    if (source != BP_SOURCE_FRESH)
+        bp_count(&cache->counters, BP_COUNT_grown_bytes, slot->dirty_bytes - warm_bytes);
+    bp_supply_note_peak(pool, cache);
+    return (struct bp_taken){
+        .slot = slot,
+        .dirty_bytes = is_zero ? 0 : bp_min(warm_bytes, extent) - offset,
+        .is_fresh = warm_bytes == 0,
+    };
+}
+
+/* A block grew from `before_bytes` of pages to what its slot has now. */
+void bp_supply_populate_growth(struct bp_pool *pool, struct bp_tcache *cache, const struct bp_slot *slot,
+                               size_t before_bytes)
+{
+    if (slot->dirty_bytes > before_bytes)
+        bp_count(&cache->counters, BP_COUNT_populated_bytes,
+                 bp_populate_growth(&pool->populate, &pool->arena, slot, before_bytes));
+}
+
+size_t bp_pool_trim(struct bp_pool *pool)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    flush_all(pool, cache);
+    size_t trimmed_bytes = bp_shards_purge(&pool->shards, SIZE_MAX, &cache->counters);
+    bp_count(&cache->counters, BP_COUNT_trimmed_bytes, trimmed_bytes);
+    bp_tcache_leave(cache);
+    return trimmed_bytes;
+}
