@@ -18,6 +18,7 @@ struct draft {
 };
 
 const char *bp_dump_mode = "off";
+const char *bp_dump_mode_reason = "";
 _Atomic(unsigned) bp_dump_asked;
 static _Atomic(pid_t) reporter; /* the process that has not reported its end yet; 0 when there is nothing to do */
 
@@ -74,8 +75,11 @@ static void write_report(struct draft *draft, enum bp_report_reason reason)
 {
     int saved_errno = errno;
     struct bp_text text = {.data = draft->data, .size = sizeof draft->data};
-    struct bp_report_subject subject = {
-        .program = program_invocation_short_name, .mode = bp_dump_mode, .pid = getpid(), .reason = reason};
+    struct bp_report_subject subject = {.program = program_invocation_short_name,
+                                        .mode = bp_dump_mode,
+                                        .mode_reason = bp_dump_mode_reason,
+                                        .pid = getpid(),
+                                        .reason = reason};
     struct bp_pool *pool = bp_process_pool_peek();
     if (pool) /* not one that a signal handler, which ends the program, interrupted in the making */
         bp_report_snapshot(pool, &draft->stats);

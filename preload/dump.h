@@ -12,8 +12,9 @@
  */
 #include "atomic.h"
 
-/* What a report says of the mode. */
+/* What a report says of the mode, and why it is not the usual one; an empty text if it is. */
 extern BP_HIDDEN const char *bp_dump_mode;
+extern BP_HIDDEN const char *bp_dump_mode_reason;
 
 /* What was asked for and not answered yet. */
 enum { BP_ASKED_REPORT = 1, BP_ASKED_TRIM = 2 };

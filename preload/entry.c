@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices.h"
 #include "dump.h"
 #include "os.h"
 #include "process.h"
@@ -24,10 +25,16 @@ BP_ALWAYS_INLINE bool is_small(size_t size)
     return size < bp_load_relaxed(&bp_threshold_bytes);
 }
 
+/* The pool for a request that the hit path did not serve. NULL: forward. */
+static struct bp_pool *pool_to_ask(void)
+{
+    return BP_UNLIKELY(bp_devices_look()) ? NULL : bp_process_pool_get();
+}
+
 /* A large request that the hit path did not serve; NULL when the pool cannot. */
 static void *pool_alloc_slow(size_t size, size_t align)
 {
-    struct bp_pool *pool = bp_process_pool_get();
+    struct bp_pool *pool = pool_to_ask();
     bp_dump_if_asked();
     return pool ? bp_pool_alloc_slow(pool, size, align) : NULL;
 }
@@ -117,7 +124,7 @@ BP_EXPORT void *calloc(size_t count, size_t size)
     if (BP_LIKELY(!__builtin_mul_overflow(count, size, &bytes) && is_small(bytes)))
         return bp_real.calloc(count, size);
     if (!__builtin_mul_overflow(count, size, &bytes)) {
-        struct bp_pool *pool = bp_process_pool_get();
+        struct bp_pool *pool = pool_to_ask();
         bp_dump_if_asked();
         void *p = pool ? bp_pool_calloc(pool, bytes) : NULL;
         if (p)

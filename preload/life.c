@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "devices.h"
 #include "dump.h"
 #include "entry.h"
 #include "fork.h"
@@ -121,6 +122,8 @@ __attribute__((constructor)) static void start(void)
                 options->underlying == BP_UNDERLYING_LIBC ? "libc" : "jemalloc", complaint);
 
     const char *reason = reason_to_stay_out(options);
+    if (reason)
+        bp_dump_mode_reason = reason;
     /* Registered as early as we can: handlers that were registered before ours see our locks free. */
     if (!reason || options->stats != BP_STATS_OFF)
         (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
@@ -129,6 +132,7 @@ __attribute__((constructor)) static void start(void)
         (void)at_quick_exit(bp_dump_at_end);
     if (!reason) {
         bp_dump_mode = "pool";
+        bp_devices_start();
         bp_watch_start(environ);
         bp_process_pool.max_size_bytes = options->max_size_bytes;
         bp_store_relaxed(&bp_threshold_bytes, bp_pool_min_size_bytes(options));

@@ -17,6 +17,7 @@ enum bp_pressure_mode { BP_PRESSURE_AUTO, BP_PRESSURE_OFF };
 enum bp_fork { BP_FORK_KEEP, BP_FORK_DROP };
 enum bp_on_error { BP_ON_ERROR_ABORT, BP_ON_ERROR_WARN };
 enum bp_scrub { BP_SCRUB_OFF, BP_SCRUB_FREE, BP_SCRUB_ALLOC };
+enum bp_devices { BP_DEVICES_AUTO, BP_DEVICES_POOL };
 enum bp_stats { BP_STATS_OFF, BP_STATS_TEXT, BP_STATS_JSON };
 
 /* A percentage of the memory this process may use, kept apart from byte counts by the top bits. */

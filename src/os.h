@@ -45,7 +45,7 @@ struct bp_os_ops {
     const char *root;
 };
 
-/* Written by tests only, before the pool under test is made. */
+/* Written by tests and by the preload object, before a pool is made. */
 extern struct bp_os_ops bp_os;
 extern const struct bp_os_ops bp_os_default;
 

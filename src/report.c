@@ -111,7 +111,10 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
 {
     const size_t *counters = stats->counters;
     size_t rate = bp_report_hit_rate(stats);
-    bp_text_add(text, "bufpool: report of %s, pid %d, mode %s%s\n", subject->program, subject->pid, subject->mode,
+    bp_text_add(text, "bufpool: report of %s, pid %d, mode %s", subject->program, subject->pid, subject->mode);
+    if (subject->mode_reason && subject->mode_reason[0] != '\0')
+        bp_text_add(text, " (%s)", subject->mode_reason);
+    bp_text_add(text, "%s\n",
                 subject->reason == BP_REPORT_ON_SIGNAL ? ", on signal" : "");
     if (stats->large_requests == 0) {
         bp_text_add(text, "bufpool: no large requests\n");
@@ -164,9 +167,11 @@ void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats,
     size_t rate = bp_report_hit_rate(stats);
     bp_text_add(text, "{\"schema_version\":%d,\"program\":", BP_REPORT_SCHEMA_VERSION);
     bp_text_add_json(text, subject->program);
-    bp_text_add(text, ",\"pid\":%d,\"mode\":\"%s\",\"reason\":\"%s\",\"hit_rate\":%zu.%zu%zu%zu%zu", subject->pid,
-                subject->mode, subject->reason == BP_REPORT_ON_SIGNAL ? "signal" : "end", rate / 10000,
-                rate / 1000 % 10, rate / 100 % 10, rate / 10 % 10, rate % 10);
+    bp_text_add(text, ",\"pid\":%d,\"mode\":\"%s\",\"mode_reason\":", subject->pid, subject->mode);
+    bp_text_add_json(text, subject->mode_reason ? subject->mode_reason : "");
+    bp_text_add(text, ",\"reason\":\"%s\",\"hit_rate\":%zu.%zu%zu%zu%zu",
+                subject->reason == BP_REPORT_ON_SIGNAL ? "signal" : "end", rate / 10000, rate / 1000 % 10,
+                rate / 100 % 10, rate / 10 % 10, rate % 10);
 #define NUMBER(name) bp_text_add(text, ",\"" #name "\":%zu", stats->name);
     NUMBER(large_requests)
     NUMBER(thread_cache_hits)

@@ -50,6 +50,7 @@ enum bp_report_reason { BP_REPORT_AT_END, BP_REPORT_ON_SIGNAL };
 struct bp_report_subject {
     const char *program;
     const char *mode;
+    const char *mode_reason; /* why another mode than usual; NULL or empty: it is the usual one */
     int pid;
     enum bp_report_reason reason;
 };

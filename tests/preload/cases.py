@@ -245,6 +245,14 @@ SPECIAL = {
         *(Case('workload', {'SKIP': skip}, pools=False, says=[INACTIVE]) for skip in ('workload', 'foo,*load')),
         Case('workload', {'ONLY': 'work*', 'SKIP': '*load'}, pools=False, says=[INACTIVE]),
     ],
+    'devices': [
+        Case('devices auto', says=['mode == "forward"', 'mode_reason == "libibverbs.so.1"', 'renewed >= 1', 'large_requests == 3']),
+        Case('devices auto', {'STATS': 'text'}, stderr=[TEXT_REPORT[0].replace('mode pool', r'mode forward \(libibverbs.so.1\)'), *TEXT_REPORT[1:]]),
+        Case('devices pool', {'DEVICES': 'pool'}, says=['mode == "pool"', 'mode_reason == ""', 'renewed == 0', 'trimmed_bytes > 0']),
+        Case('devices_needed', pools=False, says=['mode == "forward"', 'mode_reason == "libibverbs.so.1"', 'large_requests == 0']),
+        Case('devices_needed', {'DEVICES': 'pool'}, says=['mode == "pool"', *WORKLOAD]),
+        Case('devices_needed', {'MODE': 'off'}, pools=False, says=['mode == "off"', 'mode_reason == "BUFPOOL_MODE"']),
+    ],
     # A burst of 8 x 32 MiB, or a thousand threads that free one MiB each and sleep. What the program itself needs is below
     # 10 MiB (thread stacks: 16), so little more than 5 % may be left.
     'container': [  # with a limit 1.3 times what is live
