@@ -210,6 +210,38 @@ void bp_options_read(struct bp_options *options, char *const *environment)
     }
 }
 
+/* One line of two limits, and of what comes of them. */
+static void warn_of_pair(const char *name, size_t bytes, const char *relation, const char *other, size_t other_bytes,
+                         const char *outcome)
+{
+    char line[256];
+    struct bp_text text = {.data = line, .size = sizeof line};
+    bp_text_add(&text, "%s%s (", prefix, name);
+    bp_text_add_bytes(&text, bytes);
+    bp_text_add(&text, ") is %s %s%s (", relation, prefix, other);
+    bp_text_add_bytes(&text, other_bytes);
+    bp_warn("%s): %s", line, outcome);
+}
+
+void bp_options_check(const struct bp_options *options, size_t memory_bytes)
+{
+    struct bp_options defaults;
+    bp_options_init(&defaults);
+    size_t max_bytes = bp_options_share_bytes(options->max_bytes, memory_bytes);
+    size_t cache_bytes = bp_options_share_bytes(options->cache_bytes, memory_bytes);
+    size_t thread_bytes = bp_options_share_bytes(options->thread_cache_bytes, memory_bytes);
+    /* A default that is too large is nobody's contradiction. */
+    bool asked_for_cache = options->cache_bytes != defaults.cache_bytes;
+    bool asked_for_thread = options->thread_cache_bytes != defaults.thread_cache_bytes;
+    if (max_bytes != 0 && max_bytes < options->min_size_bytes)
+        warn_of_pair("MAX_BYTES", max_bytes, "below", "MIN_SIZE", options->min_size_bytes,
+                     "no request is served from the pool");
+    if (asked_for_cache && max_bytes != 0 && cache_bytes > max_bytes)
+        warn_of_pair("CACHE_BYTES", cache_bytes, "above", "MAX_BYTES", max_bytes, "the lower one holds");
+    if (asked_for_thread && asked_for_cache && thread_bytes > cache_bytes)
+        warn_of_pair("THREAD_CACHE_BYTES", thread_bytes, "above", "CACHE_BYTES", cache_bytes, "the lower one holds");
+}
+
 bool bp_options_peek(struct bp_options *options, char *const *environment, const char *name)
 {
     size_t prefix_length = sizeof prefix - 1;

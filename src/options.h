@@ -41,6 +41,8 @@ struct bp_options {
 void bp_options_init(struct bp_options *options);
 /* Applies every BUFPOOL_* entry of `environment` (NULL-terminated, may be NULL) and warns of what it refuses. */
 void bp_options_read(struct bp_options *options, char *const *environment);
+/* Says where limits contradict each other, now that a percentage is known to be one of `memory_bytes`. */
+void bp_options_check(const struct bp_options *options, size_t memory_bytes);
 /*
  * As bp_options_read() for one option, silently. For what must be known before the rest may be said.
  * Returns false when it is not set or not accepted, leaving `options` alone.

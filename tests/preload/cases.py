@@ -237,6 +237,15 @@ SPECIAL = {
             ]
         ),
         Case('workload', {'CACHE_BYTES': '0', 'THREAD_CACHE': '0'}, says=['cached_bytes == 0']),
+        Case('workload', {'MAX_BYTES': '4M', 'CACHE_BYTES': '5M'}, says=['peak_footprint_bytes <= 4 * MIB'],
+             stderr=['bufpool: BUFPOOL_CACHE_BYTES (5M) is above BUFPOOL_MAX_BYTES (4M): the lower one holds']),
+        Case('workload', {'CACHE_BYTES': '1M', 'THREAD_CACHE_BYTES': '2M'}, says=['peak_cached_bytes <= MIB'],
+             stderr=['bufpool: BUFPOOL_THREAD_CACHE_BYTES (2M) is above BUFPOOL_CACHE_BYTES (1M): the lower one holds']),
+        Case('workload', {'MAX_BYTES': '32K'}, pools=False,
+             stderr=['bufpool: BUFPOOL_MAX_BYTES (32K) is below BUFPOOL_MIN_SIZE (64K): no request is served from the pool']),
+        Case('workload', {'MIN_SIZE': '1M', 'MAX_SIZE': '1000K'}, pools=False, says=['mode == "off"'],
+             stderr=['bufpool: BUFPOOL_MIN_SIZE is above BUFPOOL_MAX_SIZE: no request is served from the pool']),
+        Case('blind'),
         Case('workload', {'MODE': 'off'}, pools=False, says=['mode == "off"']),
         # Which programs: patterns of the program's name.
         *(Case('workload', {'ONLY': only}) for only in ('workload', 'foo,work*', '*', 'workloa?')),

@@ -312,6 +312,48 @@ Test(options, a_range_without_sizes_turns_the_pool_off)
                "bufpool: BUFPOOL_MIN_SIZE is above BUFPOOL_MAX_SIZE: no request is served from the pool\n");
 }
 
+static void check_limits(void *entries)
+{
+    bp_options_read(&options, entries);
+    bp_options_check(&options, BP_GIB);
+}
+
+Test(options, limits_that_contradict_each_other)
+{
+    static const struct {
+        const char *first;
+        const char *second;
+        const char *said;
+    } cases[] = {
+        {"BUFPOOL_MAX_BYTES=32K", "",
+         "MAX_BYTES (32K) is below BUFPOOL_MIN_SIZE (64K): no request is served from the pool"},
+        {"BUFPOOL_MAX_BYTES=1M", "BUFPOOL_CACHE_BYTES=2M",
+         "CACHE_BYTES (2M) is above BUFPOOL_MAX_BYTES (1M): the lower one holds"},
+        {"BUFPOOL_MAX_BYTES=10%", "BUFPOOL_CACHE_BYTES=2G",
+         "CACHE_BYTES (2G) is above BUFPOOL_MAX_BYTES (102M): the lower one holds"},
+        {"BUFPOOL_CACHE_BYTES=0", "BUFPOOL_THREAD_CACHE_BYTES=1%",
+         "THREAD_CACHE_BYTES (10.2M) is above BUFPOOL_CACHE_BYTES (0): the lower one holds"},
+        {"BUFPOOL_MAX_BYTES=1M", "", NULL},
+        {"BUFPOOL_CACHE_BYTES=1M", "", NULL},
+        {"BUFPOOL_THREAD_CACHE_BYTES=1T", "", NULL},
+        {"BUFPOOL_MAX_BYTES=2M", "BUFPOOL_CACHE_BYTES=2M", NULL},
+        {"BUFPOOL_CACHE_BYTES=2M", "BUFPOOL_THREAD_CACHE_BYTES=2M", NULL},
+        {"BUFPOOL_CACHE_BYTES=2M", "BUFPOOL_MAX_BYTES=0", NULL},
+    };
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        char first[64];
+        char second[64];
+        char said[256] = "";
+        (void)snprintf(first, sizeof first, "%s", cases[i].first);
+        (void)snprintf(second, sizeof second, "%s", cases[i].second);
+        if (cases[i].said)
+            (void)snprintf(said, sizeof said, "bufpool: BUFPOOL_%s\n", cases[i].said);
+        char *entries[] = {first, second, NULL};
+        init_options();
+        check_says(check_limits, entries, said);
+    }
+}
+
 static bool peek_finds;
 
 static void peek_mode(void *entry)
