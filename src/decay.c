@@ -75,7 +75,7 @@ static uint64_t work(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t
     if (looks)
         bp_pressure_look(pressure, now_ns);
     bool is_pressed = looks && pressure->level > 0;
-    if (is_pressed || now_ns >= decay->swept_ns + decay->interval_ns) {
+    if (is_pressed || bp_shards_want_sweep(caches->shards) || now_ns >= decay->swept_ns + decay->interval_ns) {
         sweep(decay, caches);
         decay->swept_ns = now_ns;
     }
@@ -92,7 +92,10 @@ void bp_decay_tick(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t n
     /* acquire and release: the fields of the thread that ticks pass from one to the next */
     if (atomic_exchange_explicit(&decay->ticking, true, memory_order_acquire))
         return;
-    if (bp_decay_is_due(decay, now_ns)) {
+    if (decay->interval_ns == 0) {
+        if (bp_shards_want_sweep(caches->shards))
+            sweep(decay, caches);
+    } else if (bp_shards_want_sweep(caches->shards) || bp_decay_is_due(decay, now_ns)) {
         bp_store_relaxed(&decay->due_ns, work(decay, caches, now_ns));
         if (bp_load_relaxed(&decay->pressure.notice) != BP_NOTICE_NONE) /* one that came meanwhile */
             bp_store_relaxed(&decay->due_ns, 0);

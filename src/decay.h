@@ -9,6 +9,7 @@
  *          shard did not need since the last sweep becomes cold. Cold memory is then purged in slices over half an
  *          interval, so that no request waits for the whole of a burst. What was freed and never asked for again is so
  *          given back after one half to five quarters of the decay time.
+ * Demand:  a full budget may ask for a sweep out of turn (evict.h), even if time alone gives nothing back.
  * Hurry:   under pressure (pressure.h) a sweep comes at once and everything it finds cold goes with it.
  * Layer:   6. There is no thread of ours: whoever passes by when a tick is due does the work.
  * Locking: none held by the tick itself; `ticking` admits one thread. Its fields belong to that thread.
@@ -29,7 +30,7 @@ struct bp_decay {
 void bp_decay_init(struct bp_decay *decay, size_t decay_ms);
 void bp_decay_after_fork(struct bp_decay *decay);
 
-/* The work itself, if it is due and no other thread is at it. */
+/* The work itself, if it is due or wanted and no other thread is at it. */
 void bp_decay_tick(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns);
 
 /* From whoever waits for the kernel's notifications: the next tick looks, or acts. */

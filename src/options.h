@@ -14,6 +14,7 @@
 enum bp_mode { BP_MODE_POOL, BP_MODE_OFF };
 enum bp_underlying { BP_UNDERLYING_NEXT, BP_UNDERLYING_LIBC, BP_UNDERLYING_JEMALLOC };
 enum bp_pressure_mode { BP_PRESSURE_AUTO, BP_PRESSURE_OFF };
+enum bp_eviction { BP_EVICTION_AUTO, BP_EVICTION_LIFO };
 enum bp_fork { BP_FORK_KEEP, BP_FORK_DROP };
 enum bp_on_error { BP_ON_ERROR_ABORT, BP_ON_ERROR_WARN };
 enum bp_scrub { BP_SCRUB_OFF, BP_SCRUB_FREE, BP_SCRUB_ALLOC };

@@ -43,6 +43,7 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
         /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
         (void)bp_tcaches_init(&pool->caches, id, buffers, bytes, &pool->shards, &pool->meta);
         bp_decay_init(&pool->decay, options->decay_ms);
+        pool->shards.evict.policy = (enum bp_eviction)options->eviction;
         bp_pressure_init(&pool->decay.pressure, options->pressure == BP_PRESSURE_AUTO, pool->decay.swept_ns);
         pool->drops_at_fork = options->fork == BP_FORK_DROP;
         pool->on_error = (enum bp_on_error)options->on_error;
@@ -62,9 +63,10 @@ void bp_pool_fini(struct bp_pool *pool)
 
 void bp_pool_tick(struct bp_pool *pool)
 {
-    if (pool->decay.interval_ns == 0)
+    bool is_wanted = bp_shards_want_sweep(&pool->shards);
+    if (pool->decay.interval_ns == 0 && !is_wanted)
         return;
     uint64_t now_ns = bp_os.now_ns();
-    if (BP_UNLIKELY(bp_decay_is_due(&pool->decay, now_ns)))
+    if (BP_UNLIKELY(is_wanted || bp_decay_is_due(&pool->decay, now_ns)))
         bp_decay_tick(&pool->decay, &pool->caches, now_ns);
 }

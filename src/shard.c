@@ -232,6 +232,7 @@ static void sweep_bin_locked(struct bp_shard_bin *bin)
 
 void bp_shards_sweep(struct bp_shards *shards)
 {
+    bp_evict_swept(&shards->evict);
     for (unsigned i = 0; i < shards->count; i++) {
         struct bp_shard *shard = &shards->shards[i];
         for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {

@@ -18,6 +18,7 @@
  */
 #include "arena.h"
 #include "counters.h"
+#include "evict.h"
 
 enum { BP_SHARDS_MAX = 128 };
 
@@ -47,6 +48,7 @@ struct bp_shards {
     size_t buffers_max;       /* const: per bin */
     struct bp_arena *arena;   /* const */
     struct bp_budget *budget; /* const */
+    struct bp_evict evict;
 };
 
 /* 0 or -ENOMEM. */
@@ -74,6 +76,11 @@ size_t bp_shards_drop(struct bp_shards *shards, struct bp_chain chain);
 
 /* Makes cold what nobody needed since the last sweep. */
 void bp_shards_sweep(struct bp_shards *shards);
+/* Is one wanted for lack of room? */
+BP_ALWAYS_INLINE bool bp_shards_want_sweep(struct bp_shards *shards)
+{
+    return bp_evict_wants_sweep(&shards->evict, bp_load_relaxed(&shards->budget->cached_limit_bytes));
+}
 /* Purges cold buffers until `bytes` were given back or none is left. Returns the bytes given back. */
 size_t bp_shards_purge_cold(struct bp_shards *shards, size_t bytes, struct bp_counters *counters);
 /* As bp_shards_purge_cold(), and then hot ones. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "os.h"
 
@@ -85,7 +86,7 @@ static bool add_cache(struct bp_tcaches *caches)
             cache->caches = caches;
             cache->thread = &bp_thread;
             cache->shard = caches->next_shard++ & (caches->shards->count - 1);
-            cache->activity_seen = 0;
+            memset(cache->takes_seen, 0, sizeof cache->takes_seen);
             cache->previous = NULL;
             cache->next = caches->list;
             if (caches->list)
@@ -225,6 +226,8 @@ static size_t evict_cold(struct bp_tcache *cache, size_t bytes)
 static bool charge(struct bp_tcache *cache, size_t bytes)
 {
     struct bp_budget *budget = budget_of(cache);
+    if (bytes > bp_load_relaxed(&budget->cached_limit_bytes))
+        return false;
     return bp_budget_charge_cached(budget, bytes) ||
            (release_unused(cache) > 0 && bp_budget_charge_cached(budget, bytes)) ||
            (evict_cold(cache, bytes) > 0 && bp_budget_charge_cached(budget, bytes));
@@ -314,6 +317,7 @@ static void charge_and_push(struct bp_tcache *cache, struct bp_slot *slot)
     bool charged = charge(cache, chain.bytes);
     if (!charged) {
         size_t room_bytes = bp_align_down(bp_budget_room_bytes(budget_of(cache)), shards->arena->page_bytes);
+        bp_evict_refused(&shards->evict, chain.bytes, bp_load_relaxed(&shards->budget->cached_limit_bytes));
         bp_count(&cache->counters, BP_COUNT_drops, 1);
         if (room_bytes >= KEEP_MIN_BYTES) {
             bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_arena_purge(shards->arena, slot, room_bytes));
@@ -427,13 +431,19 @@ void bp_tcache_flush(struct bp_tcache *cache)
 
 /* --- draining other threads -------------------------------------------------------------------------------------- */
 
-/* A number that changes when the owner takes a buffer. One that only frees holds none. */
-static size_t activity(const struct bp_tcache *cache)
+/* Looks of which classes the owner took nothing since the last look. True when it holds buffers of one of them. */
+static bool look_for_idle_bins_locked(struct bp_tcache *cache)
 {
-    size_t sum = 0;
-    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++)
-        sum += takes(cache, class_index);
-    return sum;
+    bool found = false;
+    cache->idle_bins = 0;
+    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
+        size_t now = takes(cache, class_index);
+        bool is_idle = now == cache->takes_seen[class_index];
+        cache->takes_seen[class_index] = now;
+        cache->idle_bins |= (uint32_t)is_idle << class_index;
+        found = found || (is_idle && bp_load_relaxed(&cache->bins[class_index].cached_bytes) > 0);
+    }
+    return found;
 }
 
 /* Replaces the owner's pointer, if it is still what it was. */
@@ -444,27 +454,28 @@ static bool replace(struct bp_tcache *cache, struct bp_tcache *from, struct bp_t
                                                    memory_order_acquire, memory_order_acquire);
 }
 
-/* Detaches caches that hold something, all or those of threads that seem to be idle. */
+/* Detaches caches that hold something, all or those that hold what their threads seem not to need. */
 static size_t detach_locked(struct bp_tcaches *caches, bool idle_only)
 {
     size_t count = 0;
     for (struct bp_tcache *cache = caches->list; cache; cache = cache->next) {
-        size_t now = activity(cache);
-        bool wanted = !idle_only || now == cache->activity_seen;
-        cache->activity_seen = now;
+        bool wanted = look_for_idle_bins_locked(cache) || !idle_only;
         cache->detached = wanted && bp_load_relaxed(&cache->allowance_bytes) > 0 && replace(cache, cache, NONE);
         count += cache->detached;
     }
     return count;
 }
 
-/* A detached cache belongs to us now. No system call: what it holds waits in the cold lists. */
-static void empty_detached_locked(struct bp_tcache *cache, struct bp_counters *counters)
+/* A detached cache belongs to us now. No system call: what nobody needs waits in the cold lists. */
+static void empty_detached_locked(struct bp_tcache *cache, bool idle_only, struct bp_counters *counters)
 {
     struct bp_tcaches *caches = cache->caches;
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
         struct bp_chain chain = cut_bin(cache, class_index, 0);
-        if (chain.count > 0)
+        bool is_needed = idle_only && (cache->idle_bins >> class_index & 1) == 0;
+        if (chain.count > 0 && is_needed)
+            bp_shard_push(caches->shards, cache->shard, class_index, chain, counters);
+        else if (chain.count > 0)
             bp_shard_push_cold(caches->shards, cache->shard, class_index, chain, counters);
     }
     (void)release_unused(cache);
@@ -490,7 +501,7 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
             /* In the middle of an operation, and goes on with this cache; unless it found it gone when it ended. */
             if (busy && replace(cache, NONE, cache))
                 continue;
-            empty_detached_locked(cache, counters);
+            empty_detached_locked(cache, idle_only, counters);
             drained_count++;
         }
     }
@@ -500,49 +511,6 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
 }
 
 /* ------------------------------------------------------------------------------------------------------------------ */
-
-void bp_tcaches_visit(struct bp_tcaches *caches, void (*visit)(const struct bp_tcache *cache, void *context),
-                      void *context)
-{
-    /* Without the lock a record may be seen twice or not at all, but it is never unmapped. */
-    bool locked = bp_lock_try_briefly(&caches->lock);
-    for (struct bp_tcache *cache = caches->list; cache; cache = cache->next)
-        visit(cache, context);
-    visit(&caches->retired, context);
-    visit(&caches->orphan, context);
-    if (locked)
-        bp_lock_release(&caches->lock);
-}
-
-size_t bp_tcache_cached_bytes(const struct bp_tcache *cache)
-{
-    size_t sum = 0;
-    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++)
-        sum += bp_load_relaxed(&cache->bins[class_index].cached_bytes);
-    return sum;
-}
-
-static void add_cached_bytes(const struct bp_tcache *cache, void *context)
-{
-    size_t *sum = context;
-    *sum += bp_tcache_cached_bytes(cache);
-}
-
-size_t bp_tcaches_cached_bytes(struct bp_tcaches *caches)
-{
-    size_t sum = 0;
-    bp_tcaches_visit(caches, add_cached_bytes, &sum);
-    return sum;
-}
-
-size_t bp_tcaches_thread_total(struct bp_tcaches *caches)
-{
-    bool locked = bp_lock_try_briefly(&caches->lock);
-    size_t total = caches->thread_total;
-    if (locked)
-        bp_lock_release(&caches->lock);
-    return total;
-}
 
 /*
  * Another thread may have been anywhere in its cache when the process was copied. Its stores reached the copy in

@@ -23,6 +23,7 @@ enum {
     BP_POOLS_MAX = 8,
     BP_THREAD_CACHE_MAX = 64,
 };
+_Static_assert(BP_CLASS_COUNT <= 32, "a bit for each class");
 
 /*
  * What a hit touches. head_block repeats what head leads to: a free stores the pointer it was given there before the
@@ -55,7 +56,8 @@ struct bp_tcache {
     struct bp_tcache *previous;      /* lock of caches */
     unsigned shard;                  /* const: home shard */
     bool detached;                   /* lock of caches: being drained */
-    size_t activity_seen;            /* lock of caches: what the owner had done at the last look */
+    uint32_t idle_bins;              /* lock of caches: a bit for each class that was not needed at the last look */
+    size_t takes_seen[BP_CLASS_COUNT]; /* lock of caches: what the owner had taken by then */
     struct bp_misses misses[BP_CLASS_COUNT];
     struct bp_counters counters;
 };
@@ -133,9 +135,10 @@ void bp_tcache_give(struct bp_tcache *cache, struct bp_slot *slot);
 void bp_tcache_flush(struct bp_tcache *cache);
 
 /*
- * Moves what threads hold that are not in the middle of an operation to the cold lists of the shards: of all, or of
- * those that took nothing from this pool since the last call. Such a thread starts with a new cache when it comes back.
- * Returns the number of caches drained, and counts them in `counters`. Not for a thread that is in the orphan cache.
+ * Moves what threads hold that are not in the middle of an operation to the shards: of all threads, or of those with
+ * buffers of a class of which they took none since the last call. Buffers of such classes become cold. The thread
+ * starts with a new cache when it comes back. Returns the number of caches drained, and counts them in `counters`. Not
+ * for a thread that is in the orphan cache.
  */
 size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_counters *counters);
 

@@ -212,6 +212,7 @@ SPECIAL = {
         Case('workload', {'MODE': 'foo'}, stderr=['bufpool: BUFPOOL_MODE=foo: not a known word; accepted: pool|off; using pool']),
         Case('workload', {'UNDERLYING': 'x'}, stderr=['bufpool: BUFPOOL_UNDERLYING=x: not a known word; accepted: next|libc|jemalloc; using next']),
         Case('workload', {'STATS': 'yes'}, stderr=['bufpool: BUFPOOL_STATS=yes: not a known word; accepted: 0|text|json; using 0']),
+        Case('workload', {'EVICTION': 'lru'}, stderr=['~bufpool: BUFPOOL_EVICTION=lru: not a known word; accepted: .*; using auto']),
         Case('workload', {'SHARDS': '256'}, stderr=['~bufpool: BUFPOOL_SHARDS=256: out of range; accepted: .*; using .*']),
         Case('workload', {'SHARDS': 'many'}, stderr=['~bufpool: BUFPOOL_SHARDS=many: not a .*; accepted: .*; using .*']),
         Case('workload', {'THREAD_CACHE': '65'}, stderr=['~bufpool: BUFPOOL_THREAD_CACHE=65: out of range; accepted: 0..64; using .*']),
@@ -276,6 +277,12 @@ SPECIAL = {
         Case('budget 72 1000 300', {'CACHE_BYTES': '64M', 'DECAY_MS': '0', 'THREAD_CACHE': '0'}, says=['peak_cached_bytes <= 64 * MIB']),
         Case('budget 72 200 100', {'CACHE_BYTES': '64M', 'MAX_BYTES': '200M', 'DECAY_MS': '0'}, says=['forwarded > 0']),
         Case('budget 8 1000 10', {'CACHE_BYTES': '0'}, says=['peak_cached_bytes == 0']),
+    ],
+    'scan': [  # one 2 GiB buffer, in a cache that has room for it or not: see victims/scan.c
+        *(Case(f'scan {when} {wait_ms}', {'CACHE_BYTES': cache, 'DECAY_MS': '400', 'EVICTION': policy}, says=['large_requests > 1000'])
+          for when, cache, wait_ms in [('free', '1G', 0), ('live', '1G', 0), ('free', '4G', 3000), ('live', '4G', 3000)]
+          for policy in ('auto', 'lifo')),
+        Case('scan free 0', {'CACHE_BYTES': '1G', 'DECAY_MS': '0'}),
     ],
     'pressure': [
         *(Case(f'pressure {how} {{tmp}}/watch', {'BACKGROUND': '1', 'DECAY_MS': '60000'},

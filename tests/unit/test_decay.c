@@ -176,6 +176,84 @@ Test(decay, a_kernel_that_keeps_the_memory_ends_the_slices)
     check_size(fake_os.purge.calls, calls);
 }
 
+/* --- a full budget ----------------------------------------------------------------------------------------------- */
+
+static void fill_budget(enum bp_eviction policy)
+{
+    budget.cached_limit_bytes = 20 * BP_MIB;
+    shards.evict.policy = policy;
+    push(20);
+    pass_ms(INTERVAL_MS);
+}
+
+/* The program asks for another size, and finds no room for what it frees. */
+static void refuse(size_t mib)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    for (size_t i = 0; i < mib; i++) {
+        struct bp_slot *slot = bp_arena_take(&arena, CLASS - 1);
+        check(bp_arena_extend(&arena, slot, BP_MIB / 2) == 0);
+        bp_owner_add(&cache->misses[CLASS - 1].fresh, 1u);
+        bp_tcache_give(cache, slot);
+        slot = bp_arena_take(&arena, CLASS - 1);
+        check(bp_arena_extend(&arena, slot, BP_MIB / 2) == 0);
+        bp_owner_add(&cache->misses[CLASS - 1].fresh, 1u);
+        bp_tcache_give(cache, slot);
+    }
+    bp_tcache_leave(cache);
+}
+
+Test(decay, a_full_budget_asks_for_a_sweep_when_as_much_was_refused)
+{
+    fill_budget(BP_EVICTION_AUTO);
+    refuse(20);
+    cr_assert_not(bp_shards_want_sweep(&shards));
+    pass_ms(1);
+    check_size(bp_shards_cold_bytes(&shards), 0);
+    refuse(1);
+    cr_assert(bp_shards_want_sweep(&shards));
+    bp_decay_tick(&decay, &caches, fake_os.now_ns);
+    cr_assert_not(bp_shards_want_sweep(&shards));
+    refuse(5);
+    cr_assert_geq(bp_tcaches_cached_bytes(&caches) + bp_shards_cached_bytes(&shards), 5 * BP_MIB);
+    cr_assert_leq(budget.cached_bytes, 20 * BP_MIB);
+}
+
+Test(decay, without_a_clock_a_full_budget_still_gets_its_sweep)
+{
+    bp_decay_init(&decay, 0);
+    fill_budget(BP_EVICTION_AUTO);
+    refuse(21);
+    bp_decay_tick(&decay, &caches, fake_os.now_ns);
+    check_size(bp_shards_cold_bytes(&shards), 0); /* they came since the last sweep: there was none */
+    refuse(21);
+    bp_decay_tick(&decay, &caches, fake_os.now_ns);
+    check_size(bp_shards_cold_bytes(&shards), 20 * BP_MIB);
+    bp_decay_tick(&decay, &caches, fake_os.now_ns);
+    check_size(cached_mib(), 20);
+    refuse(20);
+    check_size(bp_shards_cold_bytes(&shards), 0);
+    check_size(decay.counters.values[BP_COUNT_decayed_bytes], 0);
+}
+
+Test(decay, lifo_waits_for_the_clock)
+{
+    fill_budget(BP_EVICTION_LIFO);
+    refuse(100);
+    cr_assert_not(bp_shards_want_sweep(&shards));
+    pass_ms(1);
+    check_size(cached_mib(), 20);
+}
+
+/* It would ask for the sweep alone, and never fit. */
+Test(decay, a_buffer_larger_than_the_budget_asks_for_nothing)
+{
+    fill_budget(BP_EVICTION_AUTO);
+    budget.cached_limit_bytes = BP_MIB / 4;
+    refuse(10);
+    cr_assert_not(bp_shards_want_sweep(&shards));
+}
+
 /* A container's limit that was lowered. */
 Test(decay, what_passes_a_new_limit_goes_at_the_next_sweep)
 {

@@ -669,6 +669,24 @@ Test(tcache, a_cache_that_is_used_is_left_alone)
     cr_assert_eq(bp_thread.caches[ID], cache);
 }
 
+/* A thread that goes on with another size keeps what it needs warm, and not what it does not. */
+Test(tcache, a_class_that_an_active_thread_does_not_need_goes_cold)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 5);
+    give(cache, take_slot(CLASS - 1, 3));
+    bp_tcache_leave(cache);
+    check_size(drain(true), 0);
+    cache = bp_tcache_enter(&caches);
+    struct bp_slot *slot = bp_tcache_take(cache, CLASS - 1, page);
+    give(cache, slot);
+    bp_tcache_leave(cache);
+    check_size(drain(true), 1);
+    check_size(bp_shards_cached_bytes(&shards), 8 * page);
+    check_size(bp_shards_cold_bytes(&shards), 5 * page);
+    check_size(bp_tcaches_cached_bytes(&caches), 0);
+}
+
 Test(tcache, draining_all_asks_for_no_idleness)
 {
     (void)fill_and_leave();

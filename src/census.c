@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Census: what thread caches hold and did, for the report. Declared in tcache.h.
+ *
+ * Layer: 5.
+ */
+#include "tcache.h"
+
+void bp_tcaches_visit(struct bp_tcaches *caches, void (*visit)(const struct bp_tcache *cache, void *context),
+                      void *context)
+{
+    /* Without the lock a record may be seen twice or not at all, but it is never unmapped. */
+    bool locked = bp_lock_try_briefly(&caches->lock);
+    for (struct bp_tcache *cache = caches->list; cache; cache = cache->next)
+        visit(cache, context);
+    visit(&caches->retired, context);
+    visit(&caches->orphan, context);
+    if (locked)
+        bp_lock_release(&caches->lock);
+}
+
+size_t bp_tcache_cached_bytes(const struct bp_tcache *cache)
+{
+    size_t sum = 0;
+    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++)
+        sum += bp_load_relaxed(&cache->bins[class_index].cached_bytes);
+    return sum;
+}
+
+static void add_cached_bytes(const struct bp_tcache *cache, void *context)
+{
+    size_t *sum = context;
+    *sum += bp_tcache_cached_bytes(cache);
+}
+
+size_t bp_tcaches_cached_bytes(struct bp_tcaches *caches)
+{
+    size_t sum = 0;
+    bp_tcaches_visit(caches, add_cached_bytes, &sum);
+    return sum;
+}
+
+size_t bp_tcaches_thread_total(struct bp_tcaches *caches)
+{
+    bool locked = bp_lock_try_briefly(&caches->lock);
+    size_t total = caches->thread_total;
+    if (locked)
+        bp_lock_release(&caches->lock);
+    return total;
+}
