@@ -20,13 +20,13 @@ static const char usage[] =
     "Replays traces through the pool and prints what each eviction policy makes of them.\n"
     "  --stream   some of the streams below (default: all, or none if there are traces)\n"
     "  --trace    a recorded one\n"
-    "  --policy   some of auto, lifo, clockpro (default: all)\n"
+    "  --policy   auto, lifo (default: both)\n"
     "  --cache    BUFPOOL_CACHE_BYTES, in MiB (default: the stream's own; for traces 1/8, 1/4 and 1/2 of their peak)\n"
     "  --decay    BUFPOOL_DECAY_MS (default: the library's)\n"
     "  --write    write the first stream as a trace and stop\n"
     "streams:\n";
 
-static const char *const policies[] = {"lifo"};
+static const char *const policies[] = {[BP_EVICTION_AUTO] = "auto", [BP_EVICTION_LIFO] = "lifo"};
 enum { POLICIES = sizeof policies / sizeof policies[0] };
 
 struct request {
@@ -85,8 +85,8 @@ static void print_table(const char *name, const struct trace *trace, const struc
                         const struct rules *rules)
 {
     (void)printf("%s, %zu MiB may be cached, decay %zu ms\n", name, rules->cache_bytes / BP_MIB, rules->decay_ms);
-    (void)printf("    %-10s %7s %7s %11s %12s %9s %9s\n", "", "hits %", "warm %", "fresh MiB", "spare MiB s", "mean MiB",
-                 "peak MiB");
+    (void)printf("    %-10s %7s %7s %11s %12s %9s %9s\n", "", "hits %", "warm %", "fresh MiB", "spare MiB s",
+                 "mean MiB", "peak MiB");
     for (size_t i = 0; i < POLICIES; i++) {
         if (!is_among(request->policies, policies[i]))
             continue;

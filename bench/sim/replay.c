@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Replays a trace through the pool: the code that runs is the code that ships, thread caches, shards and decay included.
- * Only the kernel is simulated (it gives and takes memory that nobody touches) and so is the clock. Each thread of the
- * trace is a thread here, but one runs at a time, so the outcome is always the same.
+ * Replays a trace through the pool: the code that runs is the code that ships, thread caches, shards and decay
+ * included. Only the kernel is simulated (nobody touches the memory that it gives) and so is the clock. Each thread of
+ * the trace is a thread here, but one runs at a time, so the outcome is always the same.
  */
 #include <pthread.h>
 #include <semaphore.h>
@@ -43,24 +43,17 @@ struct player {
 static uint64_t now_ns;
 static uint64_t purged_bytes;
 
-static int give(void *address, size_t bytes)
-{
-    (void)address;
-    (void)bytes;
-    return 0;
-}
-
+/* A realloc of a small block touches it, so the pages are real; but hardly any are ever touched. */
 static int purge(void *address, size_t bytes)
 {
-    (void)address;
     purged_bytes += bytes;
-    return 0;
+    return bp_os_default.purge(address, bytes);
 }
 
 static int renew(void *address, size_t bytes, bool accessible)
 {
-    (void)accessible;
-    return purge(address, bytes);
+    purged_bytes += bytes;
+    return bp_os_default.renew(address, bytes, accessible);
 }
 
 static int resident(const void *address)
@@ -93,7 +86,7 @@ static void simulate_kernel(void)
         .reserve = bp_os_default.reserve,
         .map = bp_os_default.map,
         .unmap = bp_os_default.unmap,
-        .commit = give,
+        .commit = bp_os_default.commit,
         .renew = renew,
         .purge = purge,
         .resident = resident,
@@ -229,6 +222,7 @@ struct outcome replay(const struct trace *trace, const struct rules *rules)
     options.cache_bytes = rules->cache_bytes;
     options.decay_ms = rules->decay_ms;
     options.max_bytes = 0;
+    options.eviction = rules->eviction;
 
     static struct player the_player; /* the pool wants its cache lines aligned */
     struct player *player = &the_player;

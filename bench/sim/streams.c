@@ -175,7 +175,7 @@ static void make_zipf(struct trace *trace)
     }
 }
 
-/* Two threads make blocks of 1 MiB, two others free them 16 later; all work with blocks of 8 MiB of their own meanwhile. */
+/* Two threads make blocks of 1 MiB, two others free them 16 later; all work with 8 MiB of their own meanwhile. */
 static void make_pipeline(struct trace *trace)
 {
     enum { RING = 16 };

@@ -10,8 +10,8 @@
  *     TIME_US THREAD r BLOCK BYTES     reallocate: the block keeps its number
  *     TIME_US THREAD f BLOCK           free
  *
- * in decimal numbers. Times do not go backwards; threads and blocks are numbered from 0 in any way, and a block's number
- * may be used again once it is free. Empty lines, and what follows a #, are skipped.
+ * in decimal numbers. Times do not go backwards; threads and blocks are numbered from 0 in any way, and a block's
+ * number may be used again once it is free. Empty lines, and what follows a #, are skipped.
  */
 #include <stdbool.h>
 #include <stddef.h>
