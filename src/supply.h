@@ -11,12 +11,6 @@
  */
 #include "pool.h"
 
-/*
- * From here on moving pages beats copying them, and beats faulting fresh ones: a move costs 8 to 12 us whatever its
- * size, 256 KiB to copy 11 us, to fault 30 us at the least.
- */
-enum { BP_MOVE_MIN_BYTES = 256 * 1024 };
-
 /* Where a slot came from. */
 enum bp_source { BP_SOURCE_THREAD_CACHE, BP_SOURCE_SHARD, BP_SOURCE_STOLEN, BP_SOURCE_FRESH };
 

@@ -317,7 +317,8 @@ static void charge_and_push(struct bp_tcache *cache, struct bp_slot *slot)
     bool charged = charge(cache, chain.bytes);
     if (!charged) {
         size_t room_bytes = bp_align_down(bp_budget_room_bytes(budget_of(cache)), shards->arena->page_bytes);
-        bp_evict_refused(&shards->evict, chain.bytes, bp_load_relaxed(&shards->budget->cached_limit_bytes));
+        if (!bp_arena_can_move(shards->arena, chain.bytes))
+            bp_evict_refused(&shards->evict, chain.bytes, bp_load_relaxed(&shards->budget->cached_limit_bytes));
         bp_count(&cache->counters, BP_COUNT_drops, 1);
         if (room_bytes >= KEEP_MIN_BYTES) {
             bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_arena_purge(shards->arena, slot, room_bytes));

@@ -16,13 +16,14 @@ enum { NAMES_MAX = 16, LIMITS_MAX = 8 };
 
 static const char usage[] =
     "usage: sim [--stream NAME,...] [--trace FILE]... [--policy NAME,...] [--cache SIZE,...] [--decay MS,...]\n"
-    "           [--write FILE]\n"
+    "           [--no-moves] [--write FILE]\n"
     "Replays traces through the pool and prints what each eviction policy makes of them.\n"
     "  --stream   some of the streams below (default: all, or none if there are traces)\n"
     "  --trace    a recorded one\n"
     "  --policy   auto, lifo (default: both)\n"
     "  --cache    BUFPOOL_CACHE_BYTES, in MiB (default: the stream's own; for traces 1/8, 1/4 and 1/2 of their peak)\n"
     "  --decay    BUFPOOL_DECAY_MS (default: the library's)\n"
+    "  --no-moves the kernel cannot move pages from one buffer to another\n"
     "  --write    write the first stream as a trace and stop\n"
     "streams:\n";
 
@@ -37,6 +38,7 @@ struct request {
     size_t cache_count;
     size_t decay_ms[LIMITS_MAX];
     size_t decay_count;
+    bool cannot_move;
 };
 
 /* Is the name among those of the list, which are separated by commas? No list has all of them. */
@@ -108,7 +110,11 @@ static void study(const char *name, const struct trace *trace, const size_t own_
     size_t cache_count = request->cache_count > 0 ? request->cache_count : 3;
     for (size_t i = 0; i < cache_count; i++) {
         for (size_t j = 0; j < request->decay_count; j++) {
-            struct rules rules = {.cache_bytes = cache_mib[i] * BP_MIB, .decay_ms = request->decay_ms[j]};
+            struct rules rules = {
+                .cache_bytes = cache_mib[i] * BP_MIB,
+                .decay_ms = request->decay_ms[j],
+                .cannot_move = request->cannot_move,
+            };
             print_table(name, trace, request, &rules);
         }
     }
@@ -167,6 +173,7 @@ int main(int argc, char **argv)
         {"stream", required_argument, NULL, 's'}, {"trace", required_argument, NULL, 't'},
         {"policy", required_argument, NULL, 'p'}, {"cache", required_argument, NULL, 'c'},
         {"decay", required_argument, NULL, 'd'},  {"write", required_argument, NULL, 'w'},
+        {"no-moves", no_argument, NULL, 'n'},
         {"help", no_argument, NULL, 'h'},         {0},
     };
     struct bp_options defaults;
@@ -195,6 +202,9 @@ int main(int argc, char **argv)
             break;
         case 'w':
             request.write = optarg;
+            break;
+        case 'n':
+            request.cannot_move = true;
             break;
         case 'h':
             print_usage(stdout);

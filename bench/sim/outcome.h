@@ -24,6 +24,7 @@ struct rules {
     size_t eviction;         /* as in struct bp_options */
     size_t cache_bytes;
     size_t decay_ms;
+    bool cannot_move;        /* an old kernel, or one that charges memory as it is committed */
 };
 
 /* The pool itself, on a kernel and a clock that are simulated. */

@@ -4,6 +4,7 @@
  * included. Only the kernel is simulated (nobody touches the memory that it gives) and so is the clock. Each thread of
  * the trace is a thread here, but one runs at a time, so the outcome is always the same.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdlib.h>
@@ -42,6 +43,7 @@ struct player {
 /* One thread runs at a time; semaphores pass these on. */
 static uint64_t now_ns;
 static uint64_t purged_bytes;
+static bool cannot_move;
 
 /* A realloc of a small block touches it, so the pages are real; but hardly any are ever touched. */
 static int purge(void *address, size_t bytes)
@@ -56,6 +58,13 @@ static int renew(void *address, size_t bytes, bool accessible)
     return bp_os_default.renew(address, bytes, accessible);
 }
 
+static int populate(void *address, size_t bytes)
+{
+    (void)address;
+    (void)bytes;
+    return -ENOSYS;
+}
+
 static int resident(const void *address)
 {
     (void)address;
@@ -67,7 +76,7 @@ static int move(void *from, void *to, size_t bytes)
     (void)from;
     (void)to;
     (void)bytes;
-    return 0;
+    return cannot_move ? -ENOSYS : 0;
 }
 
 static int fence(void)
@@ -82,18 +91,14 @@ static uint64_t clock_ns(void)
 
 static void simulate_kernel(void)
 {
-    bp_os = (struct bp_os_ops){
-        .reserve = bp_os_default.reserve,
-        .map = bp_os_default.map,
-        .unmap = bp_os_default.unmap,
-        .commit = bp_os_default.commit,
-        .renew = renew,
-        .purge = purge,
-        .resident = resident,
-        .move = move,
-        .fence = fence,
-        .now_ns = clock_ns,
-    };
+    bp_os = bp_os_default;
+    bp_os.renew = renew;
+    bp_os.purge = purge;
+    bp_os.populate = populate;
+    bp_os.resident = resident;
+    bp_os.move = move;
+    bp_os.fence = fence;
+    bp_os.now_ns = clock_ns;
     now_ns = START_NS;
     purged_bytes = 0;
 }
@@ -216,12 +221,14 @@ static void play(struct player *player)
 struct outcome replay(const struct trace *trace, const struct rules *rules)
 {
     simulate_kernel();
+    cannot_move = rules->cannot_move;
     struct bp_options options;
     bp_options_init(&options);
     options.shard_count = SHARDS;
     options.cache_bytes = rules->cache_bytes;
     options.decay_ms = rules->decay_ms;
     options.max_bytes = 0;
+    options.pressure = BP_PRESSURE_OFF;
     options.eviction = rules->eviction;
 
     static struct player the_player; /* the pool wants its cache lines aligned */

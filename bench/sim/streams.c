@@ -123,6 +123,20 @@ static void make_phases(struct trace *trace)
     }
 }
 
+/* The same with 48 MiB, in blocks too small for their pages to be worth moving. */
+static void make_smalls(struct trace *trace)
+{
+    struct program program = {.trace = trace, .random = 9};
+    for (unsigned phase = 0; phase < 12; phase++) {
+        uint64_t end_us = program.time_us + 1000000;
+        size_t bytes = (size_t[]){60 * KIB + 4 * KIB, 100 * KIB, 200 * KIB}[phase % 3];
+        while (program.time_us < end_us) {
+            up_and_down(&program, 0, 48 * MIB / bytes, bytes);
+            program.time_us += 5 * PAUSE_US;
+        }
+    }
+}
+
 /* Sets of 64 MiB in blocks of five sizes, one after the other, for ever: least recently used is wanted next. */
 static void make_loop(struct trace *trace)
 {
@@ -216,6 +230,7 @@ const struct stream streams[] = {
     {"scan", "256 x 1M up and down at random, now and then 0.5G to 2G once", {256, 1024, 3072}, make_scan},
     {"sweep", "128 x 1M up and down, between them 24 of 3M to 192M in turn", {96, 160, 320}, make_sweep},
     {"phases", "192M up and down, each second in blocks of another size", {128, 256, 512}, make_phases},
+    {"smalls", "48M up and down, each second in blocks of 64K, 100K or 200K", {32, 64, 128}, make_smalls},
     {"loop", "64M up and down in blocks of five sizes, in turn", {96, 192, 288}, make_loop},
     {"mixed", "4 threads replace one of 32 of 64K to 16M each", {32, 128, 512}, make_mixed},
     {"zipf", "64 sizes of 64K to 64M, the k-th 1/k as often; 0 to 64 live", {64, 192, 512}, make_zipf},

@@ -186,21 +186,24 @@ static void fill_budget(enum bp_eviction policy)
     pass_ms(INTERVAL_MS);
 }
 
+enum { SMALL_CLASS = CLASS - 3, SMALL_BYTES = 128 * 1024 };
+
 /* The program asks for another size, and finds no room for what it frees. */
-static void refuse(size_t mib)
+static void refuse_of(size_t class_index, size_t bytes, size_t count)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
-    for (size_t i = 0; i < mib; i++) {
-        struct bp_slot *slot = bp_arena_take(&arena, CLASS - 1);
-        check(bp_arena_extend(&arena, slot, BP_MIB / 2) == 0);
-        bp_owner_add(&cache->misses[CLASS - 1].fresh, 1u);
-        bp_tcache_give(cache, slot);
-        slot = bp_arena_take(&arena, CLASS - 1);
-        check(bp_arena_extend(&arena, slot, BP_MIB / 2) == 0);
-        bp_owner_add(&cache->misses[CLASS - 1].fresh, 1u);
+    for (size_t i = 0; i < count; i++) {
+        struct bp_slot *slot = bp_arena_take(&arena, class_index);
+        check(bp_arena_extend(&arena, slot, bytes) == 0);
+        bp_owner_add(&cache->misses[class_index].fresh, 1u);
         bp_tcache_give(cache, slot);
     }
     bp_tcache_leave(cache);
+}
+
+static void refuse(size_t mib)
+{
+    refuse_of(SMALL_CLASS, SMALL_BYTES, mib * BP_MIB / SMALL_BYTES);
 }
 
 Test(decay, a_full_budget_asks_for_a_sweep_when_as_much_was_refused)
@@ -245,11 +248,22 @@ Test(decay, lifo_waits_for_the_clock)
     check_size(cached_mib(), 20);
 }
 
+/* What is cached can give them its pages. */
+Test(decay, buffers_whose_pages_can_be_moved_ask_for_nothing)
+{
+    fill_budget(BP_EVICTION_AUTO);
+    refuse_of(CLASS - 1, BP_MIB / 2, 100);
+    cr_assert_not(bp_shards_want_sweep(&shards));
+    arena.moves_left = 0;
+    refuse_of(CLASS - 1, BP_MIB / 2, 41);
+    cr_assert(bp_shards_want_sweep(&shards));
+}
+
 /* It would ask for the sweep alone, and never fit. */
 Test(decay, a_buffer_larger_than_the_budget_asks_for_nothing)
 {
     fill_budget(BP_EVICTION_AUTO);
-    budget.cached_limit_bytes = BP_MIB / 4;
+    budget.cached_limit_bytes = SMALL_BYTES / 2;
     refuse(10);
     cr_assert_not(bp_shards_want_sweep(&shards));
 }
