@@ -45,9 +45,7 @@ static struct model {
     const struct model_setup *setup;
     struct model_bytes *bytes;
     struct model_outcome outcome;
-    size_t steps;
     size_t requests;        /* that the pool must have counted */
-    size_t moved_or_copied; /* blocks that realloc put elsewhere */
     unsigned actor;         /* whose turn it is */
     struct actor actors[THREADS_MAX];
     struct shadow shadows[BLOCKS_MAX];
@@ -57,7 +55,7 @@ static struct model {
 
 static void fail(const char *what, int line)
 {
-    bp_fatal("model: step %zu of thread %u: %s (line %d)", model.steps, model.actor, what, line);
+    bp_fatal("model: step %zu of thread %u: %s (line %d)", model.outcome.steps, model.actor, what, line);
 }
 
 /* --- what the bytes say ------------------------------------------------------------------------------------------ */
@@ -119,7 +117,7 @@ static void check_blocks(void)
 /* The program writes wherever it may. */
 static void own(struct shadow *shadow, char *block, size_t size)
 {
-    *shadow = (struct shadow){.block = block, .size = size, .cookie = random_mix(model.steps + 1)};
+    *shadow = (struct shadow){.block = block, .size = size, .cookie = random_mix(model.outcome.steps + 1)};
     memset(block + size, 0xdd, bp_pool_usable_bytes(&model.pool, block) - size);
     stamp(block, 0, size, shadow->cookie);
 }
@@ -169,7 +167,7 @@ static void change_block(struct shadow *shadow)
     if (!block)
         return; /* it must be as it was: the next look at it will tell */
     CHECK(stamp_holds(block, 0, bp_min(size, shadow->size), shadow->cookie));
-    model.moved_or_copied += block != shadow->block;
+    model.outcome.moved_or_copied += block != shadow->block;
     check_erased(block, usable);
     own(shadow, block, size);
 }
@@ -267,7 +265,7 @@ static void check_sums(void)
     CHECK(stats.large_requests <= model.requests + stats.counters[BP_COUNT_realloc_copied] + stats.forwarded);
     CHECK(stats.forwarded >= model.outcome.refused);
     CHECK(stats.counters[BP_COUNT_misuses] == model.outcome.misused);
-    CHECK(stats.counters[BP_COUNT_realloc_moved] + stats.counters[BP_COUNT_realloc_copied] == model.moved_or_copied);
+    CHECK(stats.counters[BP_COUNT_realloc_moved] + stats.counters[BP_COUNT_realloc_copied] == model.outcome.moved_or_copied);
     CHECK(stats.counters[BP_COUNT_realloc_copied] ==
           stats.counters[BP_COUNT_realloc_copied_small] + stats.counters[BP_COUNT_realloc_copied_changed] +
               stats.counters[BP_COUNT_realloc_copied_mappings] + stats.counters[BP_COUNT_realloc_copied_refused]);
@@ -450,7 +448,7 @@ static void step(void)
 {
     unsigned kind = next() % 64;
     struct shadow *shadow = next_shadow();
-    model.steps++;
+    model.outcome.steps++;
     if (shadow->block)
         check_block(shadow);
     errno = ODD_ERRNO;
@@ -495,7 +493,7 @@ static void live(void)
     struct actor *self = &model.actors[model.actor];
     while (!self->leaves && has_bytes()) {
         step();
-        if (!self->leaves && model.steps % STEPS_PER_AUDIT == 0)
+        if (!self->leaves && model.outcome.steps % STEPS_PER_AUDIT == 0)
             check_sums();
     }
     if (!self->leaves && self != &model.actors[0])

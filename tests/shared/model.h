@@ -30,6 +30,8 @@ struct model_setup {
 struct model_outcome {
     bool made;              /* there was a pool at all */
     bool commit_is_charged;
+    size_t steps;
+    size_t moved_or_copied; /* blocks that realloc put elsewhere */
     size_t refused;
     size_t misused;
     size_t forked;

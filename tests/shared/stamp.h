@@ -3,8 +3,8 @@
 #define BP_STAMP_H
 /*
  * Stamps: contents of a block that only its owner can have written: words made of the owner's cookie and their offset,
- * so what belongs to another block, another time or another place is seen. The first 16 KiB hold one after another, so
- * every byte counts; from there on each cache line starts with one.
+ * so what belongs to another block, another time or another place is seen. The first 16 KiB, or as much as was defined
+ * before this is included, hold one after another, so every byte counts; from there on each cache line starts with one.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,7 +13,10 @@
 
 #include "random.h"
 
-enum { STAMP_DENSE_BYTES = 16 * 1024, STAMP_STEP_BYTES = 64 };
+#ifndef STAMP_DENSE_BYTES
+#define STAMP_DENSE_BYTES ((size_t)16 * 1024)
+#endif
+#define STAMP_STEP_BYTES ((size_t)64)
 
 static inline size_t stamp_next(size_t at)
 {
