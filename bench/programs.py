@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The real programs that bench/real times. Each should take about a second under plain glibc."""
 
+import hashlib
 import random
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ class Program:
     argv: tuple
     inputs: tuple = ()                  # files it reads, of MAKERS
     modules: tuple = ()                 # Python modules it imports
+    needs: tuple = ()                   # other programs
+    output: str = ""                    # the file that it writes, or "-": what it prints; the same for all candidates
     heavy: bool = False                 # lives on large blocks: expected to be level with the best peer
     starts: bool = False                # is all start-up: compared with an empty preloaded object as well
     turns: int = 1                      # repetitions for each one asked for: more where a run is short
@@ -28,13 +31,20 @@ class Program:
         return self.name
 
     def missing(self):
-        if not shutil.which(self.argv[0]):
-            return [self.argv[0]]
+        if missing := [name for name in (self.argv[0], *self.needs) if not shutil.which(name)]:
+            return missing
         imports = {m: subprocess.run([PYTHON, "-c", f"import {m}"], capture_output=True) for m in self.modules}
         return [m for m, tried in imports.items() if tried.returncode]
 
     def run_once(self, env, folder):
-        return (self.run or lib.run_process)(self.argv, {**env, "LC_ALL": "C"}, folder)
+        env = {**env, "LC_ALL": "C"}
+        if self.run:
+            return self.run(self.argv, env, folder)
+        outcome = lib.run_process(self.argv, env, folder, capture=self.output == "-")
+        if self.output not in ("", "-"):
+            with open(folder / self.output, "rb") as file:
+                outcome.output = hashlib.file_digest(file, "sha256").hexdigest()
+        return outcome
 
 
 # --- what the programs read ---------------------------------------------------------------------
@@ -68,7 +78,19 @@ def make_data(path):
             file.write(block)
 
 
-MAKERS = {"lines.txt": make_lines, "image.ppm": make_image, "source.c": make_source, "data.bin": make_data}
+def make_long_lines(path):
+    line = random.Random(3).randbytes(1 << 20).replace(b"\n", b" ")
+    with path.open("wb") as file:
+        for _ in range(8):
+            file.write(line * 24 + b"\n")
+
+
+def make_vector(path):
+    subprocess.run(["g++", "-O2", "-o", path, lib.ROOT / "bench" / "micro" / "vector.cc"], check=True)
+
+
+MAKERS = {"lines.txt": make_lines, "image.ppm": make_image, "source.c": make_source, "data.bin": make_data,
+          "long.txt": make_long_lines, "vector": make_vector}
 
 
 # --- programs that are more than one command ----------------------------------------------------
@@ -114,6 +136,28 @@ def r_vectors(mib, loops):
     return Program(f"R a*b+a {mib}M", ("Rscript", "--vanilla", "-e", script), heavy=True)
 
 
+# To 1 GiB, as a program that reads from somewhere appends.
+BYTEARRAY = """
+grown, piece = bytearray(), bytes(range(256)) * 256
+while len(grown) < 1 << 30:
+    grown += piece
+print(len(grown), sum(grown[::4001]))
+"""
+
+CONCATENATE = """
+import numpy as np
+grown = np.zeros(0)
+for i in range(100):
+    grown = np.concatenate((grown, np.full(1 << 17, float(i))))
+print(grown.size, grown.sum())
+"""
+
+BUFFER_CONCAT = """
+let grown = Buffer.alloc(0);
+for (let i = 0; i < 100; i++) grown = Buffer.concat([grown, Buffer.alloc(1 << 20, i + 1)]);
+console.log(grown.length, require('crypto').createHash('sha256').update(grown.subarray(0, 1 << 20)).digest('hex'));
+"""
+
 # A process tree as configure makes it: 2,000 children, none of which needs a large block.
 SHELL_LOOP = """
 for i in $(seq 500); do
@@ -139,6 +183,12 @@ PROGRAMS = [
     Program("python bytes 50M", (PYTHON, "-c", "for _ in range(60): b'x' * 50_000_000"), heavy=True),
     Program("python read 64M", (PYTHON, "-c", "for _ in range(15): open('data.bin', 'rb').read()"),
             inputs=("data.bin",), heavy=True),
+    Program("python bytearray to 1G", (PYTHON, "-c", BYTEARRAY), output="-", heavy=True),
+    Program("c++ vector to 1G", ("env", "./vector"), inputs=("vector",), needs=("g++",), output="-", heavy=True),
+    Program("numpy concatenate to 100M", (PYTHON, "-c", CONCATENATE), modules=("numpy",), output="-", heavy=True),
+    Program("node Buffer.concat to 100M", ("node", "-e", BUFFER_CONCAT), output="-", heavy=True),
+    Program("tac long lines", ("sh", "-c", "tac long.txt > tac.txt"), inputs=("long.txt",), needs=("tac",),
+            output="tac.txt", heavy=True),
     Program("perl strings 50M", ("perl", "-e", "for (1 .. 30) { my $s = 'x' x (50_000_000 + $_); }")),
     Program("node Buffer 8M", ("node", "-e", "for (let i = 0; i < 300; i++) Buffer.alloc(8 << 20, i + 1)")),
     Program("node Float64Array 8M", ("node", "-e", "for (let i = 0; i < 200; i++) new Float64Array(1 << 20).fill(i)")),
@@ -148,7 +198,8 @@ PROGRAMS = [
     Program("vips gaussblur", ("vips", "gaussblur", "image.ppm", "out.v", "2"), inputs=("image.ppm",)),
     Program("redis SET GET 1M", ("redis-server", "--port", "0", "--unixsocket", "redis.sock", "--save", ""),
             run=run_redis),
-    Program("sort", ("sort", "-S", "256M", "-o", "sorted.txt", "lines.txt"), inputs=("lines.txt",)),
+    Program("sort", ("sort", "-S", "256M", "-o", "sorted.txt", "lines.txt"), inputs=("lines.txt",),
+            output="sorted.txt"),
     Program("xz -T2", ("xz", "-0", "-T2", "-k", "-c", "lines.txt"), inputs=("lines.txt",)),
     Program("zstd -T2", ("zstd", "-9", "-T2", "-q", "-c", "lines.txt"), inputs=("lines.txt",)),
     Program("gcc -O2", ("gcc", "-O2", "-c", "-o", "source.o", "source.c"), inputs=("source.c",)),

@@ -265,11 +265,12 @@ static void check_sums(void)
     CHECK(stats.large_requests <= model.requests + stats.counters[BP_COUNT_realloc_copied] + stats.forwarded);
     CHECK(stats.forwarded >= model.outcome.refused);
     CHECK(stats.counters[BP_COUNT_misuses] == model.outcome.misused);
-    CHECK(stats.counters[BP_COUNT_realloc_moved] + stats.counters[BP_COUNT_realloc_copied] == model.outcome.moved_or_copied);
-    CHECK(stats.counters[BP_COUNT_realloc_copied] ==
-          stats.counters[BP_COUNT_realloc_copied_small] + stats.counters[BP_COUNT_realloc_copied_changed] +
-              stats.counters[BP_COUNT_realloc_copied_mappings] + stats.counters[BP_COUNT_realloc_copied_refused]);
-    CHECK(stats.counters[BP_COUNT_realloc_exchanged] <= stats.counters[BP_COUNT_realloc_moved]);
+    const size_t *counts = stats.counters;
+    CHECK(counts[BP_COUNT_realloc_moved] + counts[BP_COUNT_realloc_copied] == model.outcome.moved_or_copied);
+    CHECK(counts[BP_COUNT_realloc_copied] ==
+          counts[BP_COUNT_realloc_copied_small] + counts[BP_COUNT_realloc_copied_changed] +
+              counts[BP_COUNT_realloc_copied_mappings] + counts[BP_COUNT_realloc_copied_refused]);
+    CHECK(counts[BP_COUNT_realloc_exchanged] <= counts[BP_COUNT_realloc_moved]);
 }
 
 /* Both forms of the report, into too little room or enough. */
