@@ -3,8 +3,11 @@
 
 #include <errno.h>
 
-/* Buffers whose pages are taken for one request; beyond that fresh memory is as quick. */
-enum { DONORS_MAX = 4 };
+enum {
+    /* Buffers whose pages are taken for one request; beyond that fresh memory is as quick. */
+    DONORS_MAX = 4,
+    OWN_DONOR_MIN_BYTES = 16 * 1024 * 1024,
+};
 
 /* Live memory seen from a slow operation; what other threads have cached counts as cached up to their allowance. */
 void bp_supply_note_peak(struct bp_pool *pool, const struct bp_tcache *cache)
@@ -160,13 +163,23 @@ int bp_supply_extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_sl
     return bp_arena_extend(&pool->arena, slot, dirty_bytes);
 }
 
-/* The class with the most free memory in the shards, or BP_CLASS_COUNT. */
-static size_t class_with_surplus(const struct bp_shards *shards)
+/*
+ * What this thread keeps of a class and would give for a request that lacks `wanted` bytes: only what is large, as it
+ * may need the rest again soon. A vector that doubles leaves buffers behind that it never needs again.
+ */
+static size_t own_surplus(const struct bp_tcache *cache, size_t class_index, size_t wanted)
+{
+    size_t bytes = bp_load_relaxed(&cache->bins[class_index].cached_bytes);
+    return bp_min(bytes, wanted) >= OWN_DONOR_MIN_BYTES ? bytes : 0;
+}
+
+/* The class with the most free memory in the shards and in the thread's cache, or BP_CLASS_COUNT. */
+static size_t class_with_surplus(const struct bp_shards *shards, const struct bp_tcache *cache, size_t wanted)
 {
     size_t best = BP_CLASS_COUNT;
     size_t best_bytes = BP_MOVE_MIN_BYTES;
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
-        size_t bytes = 0;
+        size_t bytes = own_surplus(cache, class_index, wanted);
         for (unsigned i = 0; i < shards->count; i++)
             bytes += bp_load_relaxed(&shards->shards[i].bins[class_index].bytes);
         if (bytes > best_bytes) {
@@ -177,15 +190,19 @@ static size_t class_with_surplus(const struct bp_shards *shards)
     return best;
 }
 
-/* A free buffer of the class from any shard. */
+/* A free buffer of the class from any shard, or of the thread's own. */
 static struct bp_slot *take_donor(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t wanted)
 {
-    for (unsigned i = 0; i < pool->shards.count; i++) {
-        struct bp_chain chain = bp_shard_pop(&pool->shards, i, class_index, wanted, 1, 0, &cache->counters);
-        if (chain.head && BP_UNLIKELY(bp_slot_is_tainted(chain.head)))
-            bp_supply_renew(pool, cache, chain.head);
-        else if (chain.head)
-            return chain.head;
+    for (unsigned i = 0; i <= pool->shards.count; i++) {
+        struct bp_slot *donor = NULL;
+        if (i < pool->shards.count)
+            donor = bp_shard_pop(&pool->shards, i, class_index, wanted, 1, 0, &cache->counters).head;
+        else if (own_surplus(cache, class_index, wanted) > 0)
+            donor = bp_tcache_take(cache, class_index, wanted);
+        if (donor && BP_UNLIKELY(bp_slot_is_tainted(donor)))
+            bp_supply_renew(pool, cache, donor);
+        else if (donor)
+            return donor;
     }
     return NULL;
 }
@@ -200,10 +217,10 @@ static void fill_from_surplus(struct bp_pool *pool, struct bp_tcache *cache, str
         if (slot->dirty_bytes + BP_MOVE_MIN_BYTES > dirty_bytes || !bp_arena_may_move(&pool->arena))
             return;
         size_t wanted = dirty_bytes - slot->dirty_bytes;
-        size_t class_index = class_with_surplus(&pool->shards);
-        if (class_index == BP_CLASS_COUNT && bp_tcache_cached_bytes(cache) >= BP_MOVE_MIN_BYTES) {
+        size_t class_index = class_with_surplus(&pool->shards, cache, wanted);
+        if (class_index == BP_CLASS_COUNT && is_tight(pool) && bp_tcache_cached_bytes(cache) >= BP_MOVE_MIN_BYTES) {
             bp_tcache_flush(cache);
-            class_index = class_with_surplus(&pool->shards);
+            class_index = class_with_surplus(&pool->shards, cache, wanted);
         }
         if (class_index == BP_CLASS_COUNT)
             return;

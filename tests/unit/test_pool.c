@@ -420,6 +420,26 @@ Test(pool, memory_of_one_size_serves_another)
     check_audit(1 + LENGTH(blocks));
 }
 
+/* As a vector does: what it left behind serves its next size. */
+Test(pool, doubling_by_hand_uses_its_own_old_buffers)
+{
+    size_t size = 16 * BP_MIB;
+    char *block = allocate(size);
+    stamp(block, 0, size, 1);
+    for (; size < 512 * BP_MIB; size *= 2) {
+        char *next = allocate(2 * size);
+        cr_assert(stamp_holds(block, 0, size, 1));
+        stamp(next, 0, 2 * size, 1);
+        release(block);
+        block = next;
+    }
+    if (!pool.arena.can_move)
+        cr_skip_test("this kernel cannot move pages");
+    cr_assert_geq(counted(BP_COUNT_exchanged_bytes), 128 * BP_MIB);
+    cr_assert_leq(pool.budget.peak_footprint_bytes, 512 * BP_MIB * 2);
+    check_audit(1);
+}
+
 Test(pool, errno_is_never_changed)
 {
     errno = 77;
