@@ -81,7 +81,7 @@ GROUPS = {
         Case('new_throws', not_with=('mimalloc', 'tbb')),
         Case('new_replaced', not_with=('tcmalloc',)),
         Case('new_replaced nothrow', not_with=('tcmalloc',)),
-        Case('replay_family {corpus}/family'),
+        Case('replay_family {corpus}/family', not_with=('mimalloc',)),
     ],
     'life': [
         Case('early'),

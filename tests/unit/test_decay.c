@@ -254,7 +254,7 @@ Test(decay, buffers_whose_pages_can_be_moved_ask_for_nothing)
     fill_budget(BP_EVICTION_AUTO);
     refuse_of(CLASS - 1, BP_MIB / 2, 100);
     cr_assert_not(bp_shards_want_sweep(&shards));
-    arena.moves_left = 0;
+    arena.can_move = false;
     refuse_of(CLASS - 1, BP_MIB / 2, 41);
     cr_assert(bp_shards_want_sweep(&shards));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where neither /proc nor /sys can be read, memory limits are unknown and large blocks are what they always are. Needs a
- * mount namespace of its own; without one it passes as it is.
+ * Where neither /proc nor /sys can be read, memory limits are unknown and large blocks are what they always are. Needs
+ * a mount namespace of its own; without one it passes as it is.
  */
 #include <sched.h>
 #include <sys/mount.h>
