@@ -308,7 +308,10 @@ static void push_to_shard(struct bp_tcache *cache, size_t class_index, struct bp
     bp_shard_push(cache->caches->shards, cache->shard, class_index, chain, &cache->counters);
 }
 
-/* One that is not. What of it passes the budget goes back to the kernel, and the rest stays. */
+/*
+ * One that is not. What of it passes the budget goes back to the kernel, and the rest stays; but nothing of one so
+ * large that it would take the room of all others.
+ */
 static void charge_and_push(struct bp_tcache *cache, struct bp_slot *slot)
 {
     struct bp_shards *shards = cache->caches->shards;
@@ -316,11 +319,12 @@ static void charge_and_push(struct bp_tcache *cache, struct bp_slot *slot)
     struct bp_chain chain = {.head = slot, .count = 1, .bytes = slot->dirty_bytes};
     bool charged = charge(cache, chain.bytes);
     if (!charged) {
-        size_t room_bytes = bp_align_down(bp_budget_room_bytes(budget_of(cache)), shards->arena->page_bytes);
+        size_t limit_bytes = bp_load_relaxed(&shards->budget->cached_limit_bytes);
         if (!bp_arena_can_move(shards->arena, chain.bytes))
-            bp_evict_refused(&shards->evict, chain.bytes, bp_load_relaxed(&shards->budget->cached_limit_bytes));
+            bp_evict_refused(&shards->evict, chain.bytes, limit_bytes);
         bp_count(&cache->counters, BP_COUNT_drops, 1);
-        if (room_bytes >= KEEP_MIN_BYTES) {
+        size_t room_bytes = bp_align_down(bp_budget_room_bytes(budget_of(cache)), shards->arena->page_bytes);
+        if (room_bytes >= KEEP_MIN_BYTES && chain.bytes <= limit_bytes / 2) {
             bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_arena_purge(shards->arena, slot, room_bytes));
             chain.bytes = slot->dirty_bytes;
             charged = charge(cache, chain.bytes);

@@ -237,16 +237,20 @@ Test(tcache, one_buffer_of_each_class_may_pass_the_bytes_of_a_thread)
 Test(tcache, of_a_buffer_that_passes_the_budget_a_part_is_kept)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
-    bp_store_relaxed(&budget.cached_limit_bytes, 200 * page);
+    bp_store_relaxed(&budget.cached_limit_bytes, 300 * page);
     give_fresh(cache, 100);
+    give_fresh(cache, 110);
     give_fresh(cache, 150);
-    check_size(budget.cached_bytes, 200 * page);
-    check_size(budget.footprint_bytes, 200 * page);
+    check_size(budget.cached_bytes, 300 * page);
+    check_size(budget.footprint_bytes, 300 * page);
     check_size(cache->counters.values[BP_COUNT_drops], 1);
-    check_size(cache->counters.values[BP_COUNT_dropped_bytes], 50 * page);
+    check_size(cache->counters.values[BP_COUNT_dropped_bytes], 60 * page);
     give_fresh(cache, 150); /* now there is no room at all */
-    check_size(budget.footprint_bytes, 200 * page);
-    check_size(cache->counters.values[BP_COUNT_dropped_bytes], 200 * page);
+    check_size(cache->counters.values[BP_COUNT_dropped_bytes], 210 * page);
+    bp_tcache_flush(cache);
+    bp_store_relaxed(&budget.cached_limit_bytes, 390 * page);
+    give_fresh(cache, 200); /* more than half of all */
+    check_size(budget.footprint_bytes, 300 * page);
     check_charges(cache);
     bp_tcache_leave(cache);
 }
