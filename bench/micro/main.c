@@ -264,6 +264,7 @@ static void report(void)
     uint64_t ops = 0;
     uint64_t pages = 0;
     double mean_ns = 0;
+    size_t peak_live_bytes = 0;
 
     for (unsigned i = 0; i < options.threads; i++) {
         const struct tally *tally = &tallies[i];
@@ -273,15 +274,18 @@ static void report(void)
         batches += kept;
         ops += tally->ops;
         pages += tally->pages;
+        peak_live_bytes += workers[i].peak_live_bytes;
         mean_ns += (double)tally->ns / (double)tally->ops / options.threads;
     }
     qsort(batch_ns, batches, sizeof(*batch_ns), compare_doubles);
     printf("{\"workload\": \"%s\", \"size_bytes\": %zu, \"threads\": %u, \"floor\": %s, \"ops\": %" PRIu64
            ", \"batches\": %zu, \"median_ns\": %.3f, \"best_ns\": %.3f, \"mean_ns\": %.3f"
-           ", \"faults_per_op\": %.6f, \"faults_per_page\": %.6f, \"peak_rss_bytes\": %" PRIu64 "}\n",
+           ", \"faults_per_op\": %.6f, \"faults_per_page\": %.6f, \"peak_rss_bytes\": %" PRIu64
+           ", \"peak_live_bytes\": %zu}\n",
            options.workload->name, options.size_bytes, options.threads, options.floor ? "true" : "false", ops,
            batches, batch_ns[batches / 2], batch_ns[0], mean_ns, (double)counters.faults / (double)ops,
-           pages ? (double)counters.faults / (double)pages : 0.0, counters.peak_rss_bytes);
+           pages ? (double)counters.faults / (double)pages : 0.0, counters.peak_rss_bytes,
+           peak_live_bytes);
 }
 
 /* --- options ------------------------------------------------------------------------------- */

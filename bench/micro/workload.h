@@ -32,6 +32,7 @@ struct worker {
     char *kept;               /* floor: kept_count buffers, kept_stride_bytes apart */
     size_t kept_stride_bytes;
     void **live;              /* live_count buffers that outlast an operation */
+    size_t peak_live_bytes;   /* of workloads whose blocks differ in size */
     void *own;                /* what else the workload keeps between calls */
 };
 

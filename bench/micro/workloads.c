@@ -15,6 +15,7 @@ enum {
     SMALL_MIN_BYTES = 16,
     MIXED_MIN_BYTES = 64 * KIB,
     MIXED_STRATA = 64,
+    MIXED_LIVE = 32,
     GROW_FROM_BYTES = 64 * KIB,
     SPARSE_TOUCH_BYTES = MIB,
     UPDATE_ARRAYS = 10,
@@ -199,6 +200,16 @@ static void shuffle(struct worker *worker, unsigned char stratum[MIXED_STRATA])
     }
 }
 
+struct mixed {
+    size_t live_bytes;
+    size_t sizes[MIXED_LIVE];
+};
+
+static void start_mixed(struct worker *worker)
+{
+    worker->own = map_resident(sizeof(struct mixed));
+}
+
 /*
  * Random replacement among the live buffers. Sizes are log-uniform from MIXED_MIN_BYTES to size_bytes,
  * drawn in rounds: each round takes one size from every 1/64 of the distribution, in random order. So
@@ -206,6 +217,7 @@ static void shuffle(struct worker *worker, unsigned char stratum[MIXED_STRATA])
  */
 static void run_mixed(struct worker *worker, uint64_t ops)
 {
+    struct mixed *mixed = worker->own;
     double doublings = log2((double)worker->size_bytes / MIXED_MIN_BYTES);
     unsigned char stratum[MIXED_STRATA];
 
@@ -221,6 +233,10 @@ static void run_mixed(struct worker *worker, uint64_t ops)
             give(worker, worker->live[slot]);
             worker->live[slot] = take(worker, slot, bytes);
             touch(worker, worker->live[slot], 0, bytes);
+            mixed->live_bytes += bytes - mixed->sizes[slot];
+            mixed->sizes[slot] = bytes;
+            if (mixed->live_bytes > worker->peak_live_bytes)
+                worker->peak_live_bytes = mixed->live_bytes;
         }
     }
 }
@@ -462,7 +478,7 @@ const struct workload workloads[] = {
     {.name = "batch", .run = run_batch, .default_bytes = MIB, .live_count = 64, .ops_granule = 64,
      .operation = "one of 64 buffers taken and touched one after another, then freed backwards"},
     {.name = "mixed", .run = run_mixed, .default_bytes = 16 * MIB, .min_bytes = MIXED_MIN_BYTES,
-     .live_count = 32, .ops_granule = MIXED_STRATA,
+     .live_count = MIXED_LIVE, .ops_granule = MIXED_STRATA, .start = start_mixed,
      .operation = "replace one of 32 live buffers (a thread) of log-uniform size 64K to --size, touch it"},
     {.name = "grow", .run = run_grow, .default_bytes = 64 * MIB, .min_bytes = GROW_FROM_BYTES,
      .operation = "realloc from 64K to --size by halves, touching what is new, free"},
