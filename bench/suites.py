@@ -50,11 +50,13 @@ WORKLOADS = list(SIZES)
 # Peak RSS grows with the length of a random walk, so all walk equally far: this many operations a thread.
 # The time limit then only cuts off the slow, whose peak is so understated.
 OPS = {"mixed": 16384}
+# Those that copy a gigabyte a thousand times need a minute and a half.
+ONLY = {"grow_cold": (FLOOR, "glibc", "glibc-tuned", "tcmalloc", OURS)}
 OPS_SECONDS = 1.0
 
 
 def cases_of(workloads, sizes, threads, full):
-    return [Case(w, size_bytes(s), t) for w in workloads for s in sizes or SIZES[w][full].split() for t in threads]
+    return [Case(w, size_bytes(s), t, ONLY.get(w, ())) for w in workloads for s in sizes or SIZES[w][full].split() for t in threads]
 
 
 def suite(name):
@@ -64,9 +66,12 @@ def suite(name):
 
 
 PAIR_SIZES = [size_bytes(s) for s in ("64K", "1M", "16M", "256M", "1G")]
+CALLOC_SIZES = [size_bytes(s) for s in ("1M", "16M", "64M", "256M")]
 TOUCH_SIZES = [size_bytes(s) for s in ("64K", "256K", "1M", "16M", "64M", "256M")]
 MIB = 1 << 20
 CHECK_THREADS = (1, 2, 4)
+UNTUNED = [peer for peer in PEERS if peer != "glibc-tuned"]
+ARRAYS = ("triad", "update", "stencil")
 
 
 def check_cases():
@@ -76,14 +81,24 @@ def check_cases():
     for workload, size in (("batch", MIB), ("mixed", 16 * MIB), ("prodcons", MIB)):
         yield from (Case(workload, size, threads) for threads in CHECK_THREADS)
     yield Case("load", 512 * MIB)
+    yield from (Case("grow", 64 * MIB, threads) for threads in (1, 2))
+    yield Case("grow_two", 64 * MIB)
+    yield from cases_of(("grow_cold",), ("4G",), (1,), True)
+    yield from (Case("calloc", b) for b in CALLOC_SIZES)
+    yield Case("sparse", 1024 * MIB, 1, (OURS, "glibc"))
+    yield from (Case(workload, MIB, 1, (OURS, "glibc", "jemalloc")) for workload in ARRAYS)
 
 
 def targets(summary):
     """Verdicts from {(case text, candidate name): Summary}. What could not be measured gives none."""
 
-    def best_peer(case, field):
-        values = [getattr(summary[case, p], field) for p in PEERS if (case, p) in summary]
-        return min(values, default=None)
+    def best_of(peers):
+        def best(case, field):
+            values = [getattr(summary[case, p], field) for p in peers if (case, p) in summary]
+            return min(values, default=None)
+        return best
+
+    best_peer = best_of(PEERS)
 
     def against(target, limit, case, base):
         ours = summary.get((case, OURS))
@@ -112,5 +127,19 @@ def targets(summary):
             if workload == "mixed" and {(case, OURS), (case, "glibc-tuned")} <= summary.keys():
                 rss = summary[case, OURS].rss_bytes / summary[case, "glibc-tuned"].rss_bytes
                 yield Verdict(f"{case}: peak RSS / tuned glibc", 1.4, rss, rss)
+                live = summary[case, OURS].rss_bytes / summary[case, OURS].live_bytes
+                yield Verdict(f"{case}: peak RSS / peak live", 1.3, live, live)
     yield from against("time / floor", 1.1, "load 512M x1", of(FLOOR))
     yield from against("time / best peer", 1.0, "load 512M x1", best_peer)
+    for case in ("grow 64M x1", "grow 64M x2", "grow_two 64M x1"):
+        yield from against("time / best untuned peer", 0.1, case, best_of(UNTUNED))
+        yield from against("time / tuned glibc", 1.0 if "two" in case else 2.0, case, of("glibc-tuned"))
+    yield from against("time / first touches", 1.11, "grow_cold 4G x1", of(FLOOR))
+    for case in (str(Case("calloc", b)) for b in CALLOC_SIZES):
+        yield from against("time / best peer", 1.0, case, best_peer)
+    if {("sparse 1G x1", OURS), ("sparse 1G x1", "glibc")} <= summary.keys():
+        rss = summary["sparse 1G x1", OURS].rss_bytes / summary["sparse 1G x1", "glibc"].rss_bytes
+        yield Verdict("sparse 1G x1: peak RSS / plain glibc", 1.05, rss, rss)
+    for case in (str(Case(workload, MIB)) for workload in ARRAYS):
+        yield from against("time / page-aligned (plain glibc)", 1.0, case, of("glibc"))
+        yield from against("time / jemalloc's offsets", 1.02, case, of("jemalloc"))

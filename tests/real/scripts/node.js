@@ -24,6 +24,9 @@ if (!isMainThread) {
     const packed = zlib.gzipSync(text, { level: 1 });
     console.log(packed.length, zlib.gunzipSync(packed).equals(text), md5(zlib.brotliCompressSync(text.subarray(0, 1 << 20))));
     console.log(execFileSync('cat', { input: text, maxBuffer: 1 << 30 }).equals(text));
+    let grown = Buffer.alloc(0);
+    for (let i = 0; i < 60; i++) grown = Buffer.concat([grown, Buffer.alloc(300000, i)]);
+    console.log(grown.length, md5(grown));
     const worker = new Worker(__filename);
     let left = 20;
     worker.on('message', (buffer) => {
