@@ -11,58 +11,80 @@ enum {
     LOOK_MIN_BYTES = 16 * 1024 * 1024,
     /* Above it pages are always dropped. */
     WRITE_MAX_BYTES = 256 * 1024 * 1024,
-    SAMPLES = 16,
-    /* Writes between two probes, at first and at last. A probe costs as much as four to eight writes. */
-    WRITES_MIN = 32,
-    WRITES_MAX = 2048,
+    SAMPLES_MIN = 16,
+    PLACE_BYTES = 1024 * 1024,
 };
 
 /*
- * Of pages spread over the range, are most resident? Where the kernel cannot tell: yes. One page of each sixteenth, at
- * uneven distances: programs use memory at even ones.
+ * A page in every sixteenth, or nearly: the pages of half the size are among those of twice the size. At uneven
+ * distances, as programs use memory at even ones.
  */
-static bool is_mostly_resident(const char *p, size_t bytes)
+struct samples {
+    char *start;
+    size_t bytes;
+    size_t step_bytes;
+    size_t at;
+};
+
+static struct samples samples_of(const char *p, size_t bytes)
 {
-    size_t page_bytes = bp_os_page_bytes();
-    size_t part_pages = bytes / SAMPLES / page_bytes;
-    unsigned resident = 0;
-    for (size_t i = 0; i < SAMPLES; i++) {
-        size_t page = i * part_pages + i * i * i * 7 % part_pages;
-        uintptr_t address = bp_align_down((uintptr_t)p, page_bytes) + page * page_bytes;
-        resident += bp_os.resident((const void *)address) != 0; // NOLINT(performance-no-int-to-ptr)
-    }
-    return resident > SAMPLES / 2;
+    char *start = (char *)bp_align_up((uintptr_t)p, bp_os_page_bytes()); // NOLINT(performance-no-int-to-ptr)
+    size_t step_bytes = ((size_t)1 << (63 - __builtin_clzl(bytes))) / SAMPLES_MIN;
+    return (struct samples){.start = start, .bytes = bytes - (size_t)(start - p), .step_bytes = step_bytes};
 }
 
-bool bp_clear_should_drop(struct bp_clear *clear, size_t class_index, const char *p, size_t bytes)
+/* The next page, or NULL. */
+static char *next_sample(struct samples *samples)
 {
-    if (bytes < LOOK_MIN_BYTES)
-        return false;
-    if (bytes > WRITE_MAX_BYTES)
-        return true;
-    struct bp_clear_class *class = &clear->classes[class_index];
-    if (bp_take_one_relaxed(&class->writes_left))
-        return false;
-    if (!is_mostly_resident(p, bytes)) {
-        bp_store_relaxed(&class->writes, 0);
-        bp_store_relaxed(&class->is_probing, true);
-        return true;
-    }
-    bool was_probing = bp_load_relaxed(&class->is_probing);
-    bp_store_relaxed(&class->is_probing, !was_probing);
-    if (was_probing) { /* and it was touched all over again */
-        size_t writes = bp_min(bp_max(4 * bp_load_relaxed(&class->writes), WRITES_MIN), WRITES_MAX);
-        bp_store_relaxed(&class->writes, writes);
-        bp_store_relaxed(&class->writes_left, writes);
-    }
-    return !was_probing;
+    size_t page_bytes = bp_os_page_bytes();
+    size_t place = samples->at / PLACE_BYTES;
+    size_t offset = samples->at + place * place * 7 % (PLACE_BYTES / page_bytes) * page_bytes;
+    samples->at += samples->step_bytes;
+    return offset + page_bytes <= samples->bytes ? samples->start + offset : NULL;
+}
+
+/* Where the kernel cannot tell: yes. */
+static bool is_mostly_resident(const char *p, size_t bytes)
+{
+    struct samples samples = samples_of(p, bytes);
+    size_t count = 0;
+    size_t resident = 0;
+    for (char *page; (page = next_sample(&samples)); count++)
+        resident += bp_os.resident(page) != 0;
+    return resident > count / 2;
 }
 
 enum bp_clear_by bp_clear_choose(struct bp_clear *clear, const struct bp_slot *slot, const char *p, size_t bytes)
 {
-    if (!bp_clear_should_drop(clear, slot->class_index, p, bytes))
+    bool is_huge = bp_slot_wants_huge(slot);
+    enum bp_clear_by dropping = is_huge ? BP_CLEAR_MAPPING : BP_CLEAR_DROPPING;
+    if (bytes < LOOK_MIN_BYTES)
         return BP_CLEAR_WRITING;
-    return bp_slot_wants_huge(slot) ? BP_CLEAR_MAPPING : BP_CLEAR_DROPPING;
+    if (bytes > WRITE_MAX_BYTES)
+        return dropping;
+    _Atomic(size_t) *writes_left = &clear->writes_left[slot->class_index];
+    if (bp_take_one_relaxed(writes_left))
+        return BP_CLEAR_WRITING;
+    bool was_probing = bp_load_relaxed(&clear->is_probing[slot->class_index]);
+    bool is_dense = is_mostly_resident(p, bytes);
+    bp_store_relaxed(&clear->is_probing[slot->class_index], is_dense && !was_probing && !is_huge);
+    if (!is_dense)
+        return dropping;
+    if (!was_probing && !is_huge)
+        return BP_CLEAR_PROBING;
+    /* So that looking, and the faults that follow, cost one part in a hundred. */
+    bp_store_relaxed(writes_left, WRITE_MAX_BYTES / bytes);
+    return BP_CLEAR_WRITING;
+}
+
+static void write_zeros(char *p, size_t bytes, bool probe)
+{
+    memset(p, 0, bytes);
+    if (!probe)
+        return;
+    struct samples samples = samples_of(p, bytes);
+    for (char *page; (page = next_sample(&samples));)
+        (void)bp_os.purge(page, bp_os_page_bytes());
 }
 
 /* 0, or a negative errno: the pages are as they were. */
@@ -84,7 +106,7 @@ void bp_clear_bytes(char *p, size_t bytes, enum bp_clear_by by)
     uintptr_t end = bp_align_down((uintptr_t)p + bytes, bp_os_page_bytes());
     // NOLINTNEXTLINE(performance-no-int-to-ptr)
     if (drop_pages((void *)start, end - start, by) != 0) {
-        memset(p, 0, bytes);
+        write_zeros(p, bytes, by == BP_CLEAR_PROBING);
         return;
     }
     size_t tail_offset = end - (uintptr_t)p;

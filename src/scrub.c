@@ -16,7 +16,7 @@ void bp_scrub_range(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
     size_t bytes = to_bytes - from_bytes;
     enum bp_clear_by by = bp_clear_choose(clear, slot, p, bytes);
     bp_clear_bytes(p, bytes, by);
-    count(counters, by != BP_CLEAR_WRITING, bytes);
+    count(counters, !bp_clear_writes(by), bytes);
 }
 
 void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_slot *slot,
@@ -27,14 +27,15 @@ void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
     size_t bytes = bp_slot_extent(arena, slot, bp_slot_block(slot), slot->size_bytes);
     if (bp_slot_is_tainted(slot))
         return;
-    if (bp_clear_should_drop(clear, slot->class_index, base, bytes)) {
+    enum bp_clear_by by = bp_clear_choose(clear, slot, base, bytes);
+    if (!bp_clear_writes(by)) {
         size_t purged = bp_arena_purge(arena, slot, 0);
         if (purged > 0) {
             count(counters, true, purged);
             return;
         }
     }
-    bp_clear_bytes(base, bytes, BP_CLEAR_WRITING);
+    bp_clear_bytes(base, bytes, bp_clear_writes(by) ? by : BP_CLEAR_WRITING);
     count(counters, false, bytes);
 }
 

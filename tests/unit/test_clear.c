@@ -11,6 +11,7 @@
 enum { CLASS = 10, PAGES = 16 * 256 };
 
 static struct bp_clear clear;
+static struct bp_slot slot = {.class_index = CLASS};
 static char *block;
 static size_t page;
 static size_t bytes;
@@ -20,7 +21,7 @@ static void make_block(void)
     fake_os_install();
     page = bp_os_page_bytes();
     bytes = PAGES * page;
-    block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    block = mmap(NULL, 2 * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(block, MAP_FAILED);
 }
 
@@ -41,9 +42,23 @@ static bool is_zero(void)
     return block[0] == 0 && memcmp(block, block + 1, bytes - 1) == 0;
 }
 
-static bool should_drop(void)
+static enum bp_clear_by choose(size_t size)
 {
-    return bp_clear_should_drop(&clear, CLASS, block, bytes);
+    return bp_clear_choose(&clear, &slot, block, size);
+}
+
+/* As calloc does. */
+static enum bp_clear_by clear_block(size_t size)
+{
+    enum bp_clear_by by = choose(size);
+    bp_clear_bytes(block, size, by);
+    return by;
+}
+
+static void touch(size_t every_pages)
+{
+    for (size_t i = 0; i < bytes / page; i += every_pages)
+        block[i * page] = 1;
 }
 
 Test(clear, every_byte_of_the_range_and_no_other_becomes_zero)
@@ -83,26 +98,39 @@ Test(clear, where_the_kernel_keeps_the_pages_zeros_are_written)
 
 Test(clear, small_ranges_are_written_and_huge_ones_dropped_without_looking)
 {
-    cr_assert_not(bp_clear_should_drop(&clear, CLASS, block, 16 * BP_MIB - 1));
-    cr_assert(bp_clear_should_drop(&clear, CLASS, block, BP_GIB));
+    check_size(choose(16 * BP_MIB - 1), BP_CLEAR_WRITING);
+    check_size(choose(BP_GIB), BP_CLEAR_DROPPING);
     check_size(fake_os.resident.calls, 0);
 }
 
 Test(clear, what_was_used_sparsely_is_dropped)
 {
-    for (size_t i = 0; i < PAGES; i += 8)
-        block[i * page] = 1;
+    touch(8);
     for (int turn = 0; turn < 100; turn++)
-        cr_assert(should_drop());
+        check_size(choose(bytes), BP_CLEAR_DROPPING);
 }
 
-Test(clear, what_is_dense_is_written_with_rarer_and_rarer_probes)
+Test(clear, a_probe_leaves_zeros_and_few_pages_out)
 {
     memset(block, 'x', bytes);
+    check_size(clear_block(bytes), BP_CLEAR_PROBING);
+    size_t left_out = PAGES - resident_pages();
+    cr_assert(left_out >= 16 && left_out < 32, "%zu", left_out);
+    cr_assert(is_zero());
+}
+
+Test(clear, what_is_dense_is_written_and_looked_at_now_and_then)
+{
     size_t probes = 0;
-    for (int turn = 0; turn < 3000; turn++)
-        probes += should_drop();
-    check_size(probes, 5);
+    for (int turn = 0; turn < 170; turn++) {
+        memset(block, 'x', bytes);
+        enum bp_clear_by by = clear_block(turn % 2 == 0 ? bytes : bytes + BP_MIB);
+        cr_assert(bp_clear_writes(by), "turn %d", turn);
+        probes += by == BP_CLEAR_PROBING;
+        touch(1);
+    }
+    check_size(probes, 10);
+    cr_assert_lt(fake_os.resident.calls, 10 * 2 * 32);
 }
 
 /* A program that used its blocks densely and changes. */
@@ -110,22 +138,36 @@ Test(clear, a_probe_finds_out_that_use_became_sparse)
 {
     memset(block, 'x', bytes);
     int turns = 0;
-    while (!should_drop())
-        turns++;
-    cr_assert_leq(turns, 1, "the first time it looks");
-    bp_clear_bytes(block, bytes, BP_CLEAR_DROPPING);
+    while (bp_clear_writes(clear_block(bytes)))
+        cr_assert_lt(turns++, 18);
     for (int turn = 0; turn < 10; turn++) {
-        block[turn * page] = 1;
-        cr_assert(should_drop());
-        bp_clear_bytes(block, bytes, BP_CLEAR_DROPPING);
+        block[(size_t)turn * page] = 1;
+        check_size(clear_block(bytes), BP_CLEAR_DROPPING);
     }
+    touch(1);
+    check_size(clear_block(bytes), BP_CLEAR_PROBING);
 }
 
-Test(clear, where_nobody_can_tell_it_writes_but_for_probes)
+/* Pages of a size are looked at for larger ones, too. */
+Test(clear, a_probe_of_one_size_tells_of_another)
+{
+    memset(block, 'x', 2 * bytes);
+    check_size(clear_block(bytes), BP_CLEAR_PROBING);
+    clear.writes_left[CLASS] = 0;
+    check_size(choose(bytes + bytes / 3), BP_CLEAR_DROPPING);
+}
+
+Test(clear, huge_pages_are_not_split_for_a_look)
+{
+    slot.wants_huge = true;
+    memset(block, 'x', bytes);
+    check_size(choose(bytes), BP_CLEAR_WRITING);
+    check_size(choose(BP_GIB), BP_CLEAR_MAPPING);
+}
+
+Test(clear, where_nobody_can_tell_it_writes)
 {
     fake_os.resident.fail = FAIL_ALWAYS;
-    size_t drops = 0;
-    for (int turn = 0; turn < 1000; turn++)
-        drops += should_drop();
-    cr_assert_leq(drops, 8);
+    for (int turn = 0; turn < 100; turn++)
+        cr_assert(bp_clear_writes(choose(bytes)));
 }
