@@ -136,9 +136,11 @@ __attribute__((constructor)) static void start(void)
         bp_watch_start(environ);
         bp_process_pool.max_size_bytes = options->max_size_bytes;
         bp_store_relaxed(&bp_threshold_bytes, bp_pool_min_size_bytes(options));
-        /* Made now, as requests that came while the first one makes it would be forwarded, and not erased. */
-        if (options->scrub != BP_SCRUB_OFF)
+        /* Now what is to be there at the first request; and as those that came while it makes a pool are not erased. */
+        if (options->prefill[0] != '\0' || options->scrub != BP_SCRUB_OFF)
             (void)bp_process_pool_get();
+        if (bp_load_relaxed(&bp_process_pool.budget.cached_bytes) > 0)
+            bp_ticker_arm();
         if (options->stats_signal[0] != '\0')
             bp_onsignal_start(options->stats_signal);
     } else if (options->verbose) {

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "out.h"
+#include "prefill.h"
 
 _Atomic(size_t) bp_threshold_bytes = SIZE_MAX;
 struct bp_pool bp_process_pool;
@@ -28,6 +29,7 @@ BP_COLD static struct bp_pool *make_pool(void)
     int error = bp_pool_init(&bp_process_pool, BP_PROCESS_POOL_ID, &bp_process_options);
     if (error == 0) {
         bp_options_check(&bp_process_options, bp_process_pool.budget.memory_bytes);
+        bp_prefill(&bp_process_pool, bp_process_options.prefill);
         bp_store_release(&state, READY); /* pairs with acquire in bp_process_pool_peek() */
         if (bp_process_options.verbose) {
             char line[160];

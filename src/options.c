@@ -272,6 +272,26 @@ size_t bp_options_share_bytes(size_t value, size_t memory_bytes)
     return memory_bytes / 100 * percent;
 }
 
+bool bp_options_next_buffers(const char **list, size_t *ret_size_bytes, size_t *ret_count)
+{
+    char part[48];
+    size_t length = strcspn(*list, ",");
+    const char *next = *list + length + 1;
+    if (length >= sizeof part || ((*list)[length] == ',' && *next == '\0'))
+        return false;
+    memcpy(part, *list, length);
+    part[length] = '\0';
+    char *colon = strchr(part, ':');
+    if (!colon)
+        return false;
+    *colon = '\0';
+    const char *rest = parse_number(colon + 1, ret_count);
+    if (parse_size(part, false, ret_size_bytes) || !rest || *rest != '\0' || *ret_count == 0)
+        return false;
+    *list += length + ((*list)[length] == ',');
+    return true;
+}
+
 bool bp_options_match(const char *patterns, const char *name)
 {
     while (*patterns != '\0') {

@@ -53,6 +53,11 @@ bool bp_options_peek(struct bp_options *options, char *const *environment, const
 void bp_options_help(void);
 /* The byte count of a SHARE option, given the memory its percentages refer to. */
 size_t bp_options_share_bytes(size_t value, size_t memory_bytes);
+/*
+ * Reads the next part "SIZE:COUNT" of a list such as "1M:64,256K:8" and moves `*list` behind it. False at the end, or
+ * where the list is wrong: then there is something left of it.
+ */
+bool bp_options_next_buffers(const char **list, size_t *ret_size_bytes, size_t *ret_count);
 /* True when `name` matches one of the comma-separated patterns. */
 bool bp_options_match(const char *patterns, const char *name);
 

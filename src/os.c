@@ -393,6 +393,16 @@ size_t bp_os_memory_bytes(void)
     return limit < ram || ram == 0 ? (limit == SIZE_MAX ? 0 : limit) : ram;
 }
 
+size_t bp_os_memory_free_bytes(void)
+{
+    static const char label[] = "MemAvailable:";
+    size_t memory_bytes = bp_os_memory_bytes();
+    char lines[1024];
+    const char *line = bp_os_read_file("/proc/meminfo", lines, sizeof lines) > 0 ? strstr(lines, label) : NULL;
+    size_t free_bytes = line ? strtoul(line + sizeof label - 1, NULL, 10) * BP_KIB : SIZE_MAX;
+    return memory_bytes == 0 ? free_bytes : bp_min(free_bytes, memory_bytes);
+}
+
 size_t bp_os_address_space_left_bytes(void)
 {
     struct rlimit limit;

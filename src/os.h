@@ -58,6 +58,8 @@ unsigned bp_os_cpu_count(void);
  * RLIMIT_DATA. 0 when unknown.
  */
 size_t bp_os_memory_bytes(void);
+/* What of it nobody uses at the moment; as much as there is when that is unknown. */
+size_t bp_os_memory_free_bytes(void);
 /* Address space that RLIMIT_AS leaves to this process; SIZE_MAX when unlimited. */
 size_t bp_os_address_space_left_bytes(void);
 /*

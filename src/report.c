@@ -135,6 +135,8 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     add_amount(text, "; peaks: live", stats->peak_live_bytes);
     add_amount(text, ", cached", stats->peak_cached_bytes);
     add_amount(text, ", both", stats->peak_footprint_bytes);
+    if (counters[BP_COUNT_prefilled_bytes] > 0)
+        add_amount(text, "; made at the start", counters[BP_COUNT_prefilled_bytes]);
     add_amount(text, "\nbufpool: given back: idle", counters[BP_COUNT_decayed_bytes]);
     add_amount(text, ", evicted for others", counters[BP_COUNT_evicted_bytes]);
     add_amount(text, ", over a limit", counters[BP_COUNT_dropped_bytes]);

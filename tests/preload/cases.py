@@ -172,6 +172,7 @@ FAST = {'DECAY_MS': '300'}
 END_IN_TEXT = {'STATS': 'text'}
 TEXT_REPORT = ['~bufpool: report of [a-z]+, pid \\d+, mode pool'] + ['~bufpool: (?!report).*'] * 7 + ['?bufpool: (?!report).*'] * 20
 ASKED_TEXT = [TEXT_REPORT[0] + ', on signal', *TEXT_REPORT[1:]]
+NOT_LIST = 'bufpool: BUFPOOL_PREFILL={}: not a list of sizes and numbers; accepted: a list such as 1M:64,256K:8; using none'
 NOT_SIGNAL = ('bufpool: BUFPOOL_STATS_SIGNAL={}: not a signal that can be used so; accepted: a name or number such as USR2, SIGUSR2, 12 or '
               'RTMIN+3, and perhaps ,trim; using none')
 
@@ -342,6 +343,16 @@ SPECIAL = {
         *(Case('stress 7', {'SCRUB': scrub}) for scrub in ('free', 'alloc')),
         *(Case(f'attributes {deed}', {'SCRUB': scrub}, pools=False) for scrub in ('free', 'alloc') for deed in ('protect', 'readonly', 'unmap', 'ring', 'lock')),
         Case('calloc_dirty 2', {'SCRUB': 'free'}, says=['calloc_bytes_zeroed == 0']),
+        # Made before the program asks: without a fault, and in every program.
+        Case('prefilled 16', {'PREFILL': '4M:16,1M:64'}, says=['prefilled_bytes >= 128 * MIB', 'fresh == 0']),
+        Case('prefilled 16', {'PREFILL': '4M:16', 'SCRUB': 'free'}, says=['prefilled_bytes >= 64 * MIB', 'fresh == 0']),
+        Case('prefilled 2', {'PREFILL': '4M:16', 'CACHE_BYTES': '9M'}, says=['0 < prefilled_bytes <= 9 * MIB'],
+             stderr=['bufpool: BUFPOOL_PREFILL=4M:16: made 2 of 16 buffers: BUFPOOL_CACHE_BYTES allows no more']),
+        Case('idle', {'PREFILL': '4M:3'}, pools=False, says=['large_requests == 0', 'cached_bytes >= 12 * MIB']),
+        Case('decay small 20', {**FAST, 'PREFILL': '1M:100'}, says=['decayed_bytes >= 200 * MIB']),
+        Case('family', {'PREFILL': '1M:3', 'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}, reports=5),
+        Case('idle', {'PREFILL': '4M'}, pools=False, stderr=[NOT_LIST.format('4M')]),
+        Case('idle', {'PREFILL': '1M:2,4M:x'}, pools=False, stderr=[NOT_LIST.format('1M:2,4M:x')]),
         *(Case('idle', {'STATS_SIGNAL': bad}, pools=False, stderr=[NOT_SIGNAL.format(bad)])
           for bad in ('x', '0', '65', '-3', 'KILL', 'SIGSEGV', '19', 'RTMIN-1', 'RTMAX+1', 'RTMIN+40', 'USR2,', 'USR2,trimm', ',trim', 'USR')),
     ],

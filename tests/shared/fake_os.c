@@ -6,7 +6,7 @@
 #include "atomic.h"
 #include "random.h"
 
-struct fake_os fake_os = {.move_error = -EFAULT};
+struct fake_os fake_os = {.move_error = -EFAULT, .populate_error = -EINVAL};
 
 static bool fails(struct fake_call *call)
 {
@@ -72,7 +72,10 @@ static int fake_purge(void *address, size_t bytes)
 
 static int fake_populate(void *address, size_t bytes)
 {
-    return fails(&fake_os.populate) ? -EINVAL : bp_os_default.populate(address, bytes);
+    bp_add_relaxed(&fake_os.populated_bytes, bytes);
+    if (fails(&fake_os.populate))
+        return fake_os.populate_error;
+    return fake_os.populates_nothing ? 0 : bp_os_default.populate(address, bytes);
 }
 
 static int fake_resident(const void *address)

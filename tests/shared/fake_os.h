@@ -35,6 +35,9 @@ extern struct fake_os {
     int move_error;           /* what a move that fails returns */
     _Atomic(size_t) mapped_bytes; /* by reserve and map, less what was unmapped */
     _Atomic(size_t) purged_bytes;
+    _Atomic(size_t) populated_bytes;
+    bool populates_nothing;          /* it is only counted then: whole machines would be filled */
+    int populate_error;              /* what it returns when it fails */
     _Atomic(uint64_t) random; /* the seed of what fails at random */
 } fake_os;
 

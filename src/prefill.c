@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "prefill.h"
+
+#include <errno.h>
+
+#include "os.h"
+#include "out.h"
+
+enum outcome { MADE, WRONG_SIZE, FULL_CACHE, FULL_POOL, FULL_SHARDS, NO_MEMORY };
+
+static const char *const reasons[] = {
+    [WRONG_SIZE] = "not between BUFPOOL_MIN_SIZE and BUFPOOL_MAX_SIZE",
+    [FULL_CACHE] = "BUFPOOL_CACHE_BYTES allows no more",
+    [FULL_POOL] = "BUFPOOL_MAX_BYTES allows no more",
+    [FULL_SHARDS] = "BUFPOOL_SHARD_BUFFERS allows no more",
+    [NO_MEMORY] = "no memory for more",
+};
+
+struct filling {
+    struct bp_pool *pool;
+    struct bp_counters *counters;
+    size_t free_bytes; /* that may still be taken from the machine */
+    unsigned shard;    /* for the next buffer */
+    size_t made_count;
+    size_t made_bytes;
+};
+
+/* Linux before 5.14 leaves it to us. */
+static int populate(char *start, size_t bytes)
+{
+    int error = bp_os.populate(start, bytes);
+    if (error != -EINVAL)
+        return error;
+    for (volatile char *page = start; page < start + bytes; page += bp_os_page_bytes())
+        *page = 0;
+    return 0;
+}
+
+/* Memory for a slot that is charged as cached already. */
+static enum outcome fill(struct filling *filling, struct bp_slot *slot, size_t bytes)
+{
+    struct bp_arena *arena = &filling->pool->arena;
+    int error = bytes <= filling->free_bytes ? bp_arena_extend(arena, slot, bytes) : -ENOMEM;
+    if (error != 0)
+        return error == -EDQUOT ? FULL_POOL : NO_MEMORY;
+    if (populate(bp_slot_base(arena, slot), bytes) == 0)
+        return MADE;
+    (void)bp_arena_purge(arena, slot, 0);
+    return NO_MEMORY;
+}
+
+static enum outcome make_buffer(struct filling *filling, size_t size_bytes)
+{
+    struct bp_pool *pool = filling->pool;
+    size_t class_index = bp_class_of(size_bytes);
+    if (bp_load_relaxed(&pool->shards.shards[filling->shard].bins[class_index].count) >= pool->shards.buffers_max)
+        return FULL_SHARDS;
+    struct bp_slot *slot = bp_arena_take(&pool->arena, class_index);
+    if (!slot)
+        return NO_MEMORY;
+    size_t bytes = bp_slot_extent(&pool->arena, slot, slot->home, size_bytes);
+    enum outcome outcome = FULL_CACHE;
+    if (bp_budget_charge_cached(&pool->budget, bytes)) {
+        outcome = fill(filling, slot, bytes);
+        if (outcome != MADE)
+            bp_budget_return_cached(&pool->budget, bytes);
+    }
+    if (outcome != MADE) {
+        bp_arena_put(&pool->arena, slot);
+        return outcome;
+    }
+    slot->next = NULL;
+    struct bp_chain chain = {.head = slot, .count = 1, .bytes = bytes};
+    bp_shard_push(&pool->shards, filling->shard, class_index, chain, filling->counters);
+    filling->shard = (filling->shard + 1) & (pool->shards.count - 1);
+    filling->free_bytes -= bytes;
+    filling->made_count++;
+    filling->made_bytes += bytes;
+    return MADE;
+}
+
+static enum outcome make_buffers(struct filling *filling, size_t size_bytes, size_t count)
+{
+    enum outcome outcome = MADE;
+    if (size_bytes < filling->pool->min_size_bytes || size_bytes > filling->pool->max_size_bytes)
+        return WRONG_SIZE;
+    for (size_t i = 0; i < count && outcome == MADE; i++)
+        outcome = make_buffer(filling, size_bytes);
+    return outcome;
+}
+
+void bp_prefill(struct bp_pool *pool, const char *list)
+{
+    size_t size_bytes;
+    size_t count;
+    size_t wanted_count = 0;
+    const char *rest = list;
+    while (bp_options_next_buffers(&rest, &size_bytes, &count))
+        wanted_count += count;
+    if (*rest != '\0') {
+        bp_warn("BUFPOOL_PREFILL=%s: not a list of sizes and numbers; accepted: a list such as 1M:64,256K:8; "
+                "using none", list);
+        return;
+    }
+    struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    size_t free_bytes = bp_os_memory_free_bytes();
+    struct filling filling = {
+        .pool = pool, .counters = &cache->counters, .free_bytes = free_bytes - free_bytes / 8};
+    enum outcome problem = MADE;
+    for (rest = list; bp_options_next_buffers(&rest, &size_bytes, &count);) {
+        enum outcome outcome = make_buffers(&filling, size_bytes, count);
+        if (problem == MADE)
+            problem = outcome;
+    }
+    bp_count(&cache->counters, BP_COUNT_prefilled_bytes, filling.made_bytes);
+    bp_tcache_leave(cache);
+    if (problem != MADE)
+        bp_warn("BUFPOOL_PREFILL=%s: made %zu of %zu buffers: %s", list, filling.made_count, wanted_count,
+                reasons[problem]);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+#include "prefill.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "audit.h"
+#include "fake_os.h"
+#include "os.h"
+#include "report.h"
+#include "support.h"
+
+static struct bp_pool pool;
+static struct bp_options options;
+
+static void init_options(void)
+{
+    fake_os_install();
+    fake_os.populates_nothing = true;
+    bp_options_init(&options);
+    options.cache_bytes = 16 * BP_TIB;
+    options.shard_count = 4;
+}
+
+TestSuite(prefill, .init = init_options);
+
+static void prefill(void *list)
+{
+    check(bp_pool_init(&pool, 0, &options) == 0);
+    bp_prefill(&pool, list);
+    struct audit audit = audit_pool(&pool);
+    if (audit.problem[0] != '\0' || audit.live_count > 0 || audit.lost_count > 0)
+        check_failed(__FILE__, __LINE__, "%s", audit.problem);
+}
+
+/* One line, after which `count` buffers are there. */
+static void check_cut(const char *list, size_t count, const char *reason)
+{
+    char copy[64];
+    char line[256] = "";
+    (void)snprintf(copy, sizeof copy, "%s", list);
+    if (reason)
+        (void)snprintf(line, sizeof line, "bufpool: BUFPOOL_PREFILL=%s: %s\n", list, reason);
+    struct fake_os before = fake_os;
+    check_says(prefill, copy, line);
+    fake_os = before;
+    prefill(copy);
+    check_size(audit_pool(&pool).cached_count, count);
+}
+
+static struct bp_stats_snapshot stats_now(void)
+{
+    struct bp_stats_snapshot stats;
+    bp_report_snapshot(&pool, &stats);
+    return stats;
+}
+
+Test(prefill, the_first_requests_hit)
+{
+    check_cut("1M:64,256K:8", 72, NULL);
+    check_size(fake_os.populated_bytes, pool.budget.footprint_bytes);
+    check_size(stats_now().counters[BP_COUNT_prefilled_bytes], pool.budget.footprint_bytes);
+    for (int i = 0; i < 64; i++)
+        cr_assert_not_null(bp_pool_calloc(&pool, BP_MIB));
+    for (int i = 0; i < 8; i++)
+        cr_assert_not_null(bp_pool_alloc_slow(&pool, 256 * BP_KIB, 1));
+    struct bp_stats_snapshot stats = stats_now();
+    check_size(stats.large_requests, 72);
+    check_size(stats.fresh + stats.forwarded, 0);
+    /* Each was large enough, whatever its colour. */
+    check_size(stats.counters[BP_COUNT_grown_bytes], 0);
+}
+
+Test(prefill, an_empty_list_makes_nothing)
+{
+    check_cut("", 0, NULL);
+    check_size(fake_os.populate.calls, 0);
+}
+
+Test(prefill, a_list_that_is_none_makes_nothing)
+{
+    check_cut("1M:2,lots", 0, "not a list of sizes and numbers; accepted: a list such as 1M:64,256K:8; using none");
+    check_size(fake_os.populate.calls, 0);
+}
+
+Test(prefill, is_cut_to_the_budget)
+{
+    options.cache_bytes = 3 * BP_MIB;
+    check_cut("1M:64,256K:8", 5, "made 5 of 72 buffers: BUFPOOL_CACHE_BYTES allows no more");
+}
+
+Test(prefill, is_cut_to_the_footprint)
+{
+    options.max_bytes = 3 * BP_MIB;
+    check_cut("1M:64", 2, "made 2 of 64 buffers: BUFPOOL_MAX_BYTES allows no more");
+}
+
+Test(prefill, is_cut_to_the_shards)
+{
+    options.shard_buffers = 2;
+    check_cut("1M:64", 8, "made 8 of 64 buffers: BUFPOOL_SHARD_BUFFERS allows no more");
+}
+
+Test(prefill, is_cut_to_the_sizes)
+{
+    options.max_size_bytes = BP_MIB;
+    check_cut("32K:3,64K:1,1M:2,2M:1", 3, "made 3 of 7 buffers: not between BUFPOOL_MIN_SIZE and BUFPOOL_MAX_SIZE");
+}
+
+Test(prefill, is_cut_to_what_the_kernel_gives)
+{
+    fake_os.populate.skip = 3;
+    fake_os.populate.fail = FAIL_ALWAYS;
+    fake_os.populate_error = -ENOMEM;
+    check_cut("1M:64", 3, "made 3 of 64 buffers: no memory for more");
+}
+
+Test(prefill, pages_are_touched_where_the_kernel_populates_none)
+{
+    fake_os.populate.fail = FAIL_ALWAYS;
+    check_cut("1M:2", 2, NULL);
+    const char *block = bp_pool_alloc_slow(&pool, BP_MIB, 1);
+    for (size_t at = 0; at < BP_MIB; at += bp_os_page_bytes()) {
+        uintptr_t address = bp_align_down((uintptr_t)block + at, bp_os_page_bytes());
+        cr_assert_eq(bp_os_default.resident((const void *)address), 1); // NOLINT(performance-no-int-to-ptr)
+    }
+}
+
+Test(prefill, is_cut_to_the_machine)
+{
+    prefill((char[]){"1G:10000"});
+    size_t made_bytes = stats_now().counters[BP_COUNT_prefilled_bytes];
+    cr_assert_lt(made_bytes, bp_os_memory_bytes() / 8 * 7);
+    cr_assert_leq(fake_os.populated_bytes, made_bytes);
+}
+
+/* Hot for one sweep, cold after the next. */
+Test(prefill, what_nobody_needs_is_given_back)
+{
+    prefill((char[]){"1M:64"});
+    uint64_t interval_ns = pool.decay.interval_ns;
+    fake_os.now_ns += interval_ns;
+    bp_pool_tick(&pool);
+    check_size(audit_pool(&pool).cached_count, 64);
+    for (int i = 0; i < 8; i++) {
+        fake_os.now_ns += interval_ns / 2;
+        bp_pool_tick(&pool);
+    }
+    check_size(audit_pool(&pool).cached_count, 0);
+}
