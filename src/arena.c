@@ -82,6 +82,25 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
     return 0;
 }
 
+void bp_arena_pin(struct bp_arena *arena)
+{
+    bp_pins_init(&arena->pins);
+    bp_store_relaxed(&arena->can_move, false);
+}
+
+void bp_arena_after_fork(struct bp_arena *arena)
+{
+    if (!arena->pins.wanted)
+        return;
+    bool said = bp_load_relaxed(&arena->pins.said);
+    bp_pins_init(&arena->pins);
+    bp_store_relaxed(&arena->pins.said, said);
+    for (const struct bp_span *span = arena->spans; span; span = span->next) {
+        for (size_t i = 0; i < span->carved_count; i++)
+            span->slots[i].pinned = false;
+    }
+}
+
 void bp_arena_fini(struct bp_arena *arena)
 {
     bp_store_relaxed(&arena->bytes, 0);
@@ -260,11 +279,38 @@ void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot)
     bp_lock_release(&arena->lock);
 }
 
-static void set_dirty(const struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes)
+static void set_dirty(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes)
 {
     size_t colour = (size_t)(slot->home - bp_slot_base(arena, slot));
+    if (slot->pinned)
+        bp_add_relaxed(&arena->pins.bytes, dirty_bytes - slot->dirty_bytes);
     slot->dirty_bytes = dirty_bytes;
     slot->room_bytes = dirty_bytes > colour ? dirty_bytes - colour : 0;
+}
+
+/* The kernel has let go of it, or is about to. */
+static void forget_pin(struct bp_arena *arena, struct bp_slot *slot)
+{
+    if (!slot->pinned)
+        return;
+    slot->pinned = false;
+    bp_sub_relaxed(&arena->pins.bytes, slot->dirty_bytes);
+    bp_pins_forget(&arena->pins);
+}
+
+/* After the slot's extent grew to what it is. One whose pin was refused before is tried as a whole. */
+BP_COLD static void pin(struct bp_arena *arena, struct bp_slot *slot, size_t before_bytes)
+{
+    char *base = bp_slot_base(arena, slot);
+    size_t start_bytes = slot->pinned ? before_bytes : 0;
+    if (bp_pins_lock(&arena->pins, base + start_bytes, slot->dirty_bytes - start_bytes, !slot->pinned)) {
+        if (!slot->pinned)
+            bp_add_relaxed(&arena->pins.bytes, slot->dirty_bytes);
+        slot->pinned = true;
+    } else if (slot->pinned) {
+        (void)bp_os.unlock(base, before_bytes);
+        forget_pin(arena, slot);
+    }
 }
 
 int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes)
@@ -283,7 +329,10 @@ int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_b
             return error;
         }
     }
+    size_t before_bytes = slot->dirty_bytes;
     set_dirty(arena, slot, dirty_bytes);
+    if (BP_UNLIKELY(arena->pins.wanted))
+        pin(arena, slot, before_bytes);
     return 0;
 }
 
@@ -309,7 +358,7 @@ static void note_seams(struct bp_slot *slot, size_t start_page, size_t end_page)
     }
     for (i = 0; i < count; i++)
         slot->seam_pages[i] = seams[i];
-    slot->seam_count = (uint8_t)count;
+    slot->seam_count = (uint8_t)count & 127;
 }
 
 static void want_huge(struct bp_slot *slot)
@@ -438,9 +487,16 @@ size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_
     char *start = bp_slot_base(arena, slot) + keep_bytes;
     if (keep_bytes == 0 && bp_slot_wants_huge(slot) && bp_arena_renew(arena, slot))
         return purged;
-    if ((is_charged ? bp_os.renew(start, purged, false) : bp_os.purge(start, purged)) != 0)
+    if (BP_UNLIKELY(slot->pinned))
+        (void)bp_os.unlock(start, purged); /* the kernel drops no locked pages */
+    if ((is_charged ? bp_os.renew(start, purged, false) : bp_os.purge(start, purged)) != 0) {
+        if (slot->pinned)
+            (void)bp_os.lock(start, purged);
         return 0;
+    }
     set_dirty(arena, slot, keep_bytes);
+    if (keep_bytes == 0)
+        forget_pin(arena, slot);
     bp_budget_return_footprint(arena->budget, purged);
     return purged;
 }
@@ -492,6 +548,7 @@ bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
     if (bp_os.renew(base, bp_class_stride_bytes(slot->class_index), accessible) != 0)
         return false;
     bp_budget_return_footprint(arena->budget, slot->dirty_bytes);
+    forget_pin(arena, slot);
     set_dirty(arena, slot, 0);
     if (slot->seam_count > 0)
         bp_add_relaxed(&arena->moves_left, 1u); /* it is one mapping with its neighbours again */

@@ -16,11 +16,13 @@
  *            the program.
  * Locking:   arena->lock (BP_RANK_ARENA) for spans and clean lists. Under it only the commit of address space.
  * Invariant: bytes of a slot from dirty_bytes to its stride are zero and not resident.
+ *            pins.bytes == sum of dirty_bytes over all slots that are pinned.
  * Failure:   NULL or a negative errno; nothing changed.
  */
 #include "budget.h"
 #include "lock.h"
 #include "meta.h"
+#include "pin.h"
 #include "sizeclass.h"
 
 enum {
@@ -45,7 +47,8 @@ struct bp_slot {
      * Pages that are moved here form a mapping of their own for good, and the kernel moves pages of one mapping only.
      */
     uint32_t seam_pages[BP_SEAMS_MAX];
-    uint8_t seam_count; /* above BP_SEAMS_MAX when there were too many to remember */
+    uint8_t seam_count : 7; /* above BP_SEAMS_MAX when there were too many to remember */
+    bool pinned : 1;        /* all of its dirty extent is */
     uint8_t class_index; /* const */
     bool tainted;        /* the program changed more than bytes here; atomic: bp_arena_taint(), from any thread */
     bool wants_huge;     /* the program asked for huge pages here; atomic: bp_arena_want_huge(), from any thread */
@@ -101,6 +104,7 @@ struct bp_arena {
     _Atomic(size_t) moves_granted;                 /* atomic: the sum of what moves_left was raised by; relaxed */
     _Atomic(size_t) moves_refused;                 /* atomic: in a row, as there were too many mappings; relaxed */
     _Atomic(bool) has_holes;                       /* release: pairs with acquire in bp_arena_is_hole() */
+    struct bp_pins pins;
     size_t next_unit;                              /* lock */
     struct bp_span *current[BP_CLASS_COUNT];       /* lock: the span that fresh slots come from */
     struct bp_slot *clean[BP_CLASS_COUNT];         /* lock */
@@ -109,6 +113,10 @@ struct bp_arena {
 
 /* Reserves address space. 0, or -ENOMEM when not even a small reservation could be had. */
 int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget *budget);
+/* From now on what slots get is pinned, each slot as a whole or not at all. Pages are not moved then. */
+void bp_arena_pin(struct bp_arena *arena);
+/* In a forked child, which inherits no pins. */
+void bp_arena_after_fork(struct bp_arena *arena);
 /* Gives the address space back. */
 void bp_arena_fini(struct bp_arena *arena);
 

@@ -78,6 +78,7 @@ void bp_pools_postfork_child(struct bp_pool *const *pools, size_t count)
     }
     FOR_EACH_POOL(pool)
     {
+        bp_arena_after_fork(&pool->arena);
         bp_tcaches_after_fork(&pool->caches);
         bp_decay_after_fork(&pool->decay);
         /* What the child would share and, on its first write, copy: garbage. */

@@ -97,6 +97,22 @@ static int os_purge(void *address, size_t bytes)
     return (int)result_of(syscall(SYS_madvise, address, bytes, MADV_DONTNEED), saved_errno);
 }
 
+static int os_lock(void *address, size_t bytes)
+{
+    if (bp_os_is_quiet())
+        return -EPERM;
+    int saved_errno = errno;
+    return (int)result_of(syscall(SYS_mlock2, address, bytes, MLOCK_ONFAULT), saved_errno);
+}
+
+static int os_unlock(void *address, size_t bytes)
+{
+    if (bp_os_is_quiet())
+        return -EPERM;
+    int saved_errno = errno;
+    return (int)result_of(syscall(SYS_munlock, address, bytes), saved_errno);
+}
+
 static int os_populate(void *address, size_t bytes)
 {
     int saved_errno = errno;
@@ -199,6 +215,8 @@ const struct bp_os_ops bp_os_default = {
     .commit = os_commit,
     .renew = os_renew,
     .purge = os_purge,
+    .lock = os_lock,
+    .unlock = os_unlock,
     .populate = os_populate,
     .resident = os_resident,
     .move = os_move,
@@ -215,6 +233,8 @@ struct bp_os_ops bp_os = {
     .commit = os_commit,
     .renew = os_renew,
     .purge = os_purge,
+    .lock = os_lock,
+    .unlock = os_unlock,
     .populate = os_populate,
     .resident = os_resident,
     .move = os_move,
@@ -401,6 +421,12 @@ size_t bp_os_memory_free_bytes(void)
     const char *line = bp_os_read_file("/proc/meminfo", lines, sizeof lines) > 0 ? strstr(lines, label) : NULL;
     size_t free_bytes = line ? strtoul(line + sizeof label - 1, NULL, 10) * BP_KIB : SIZE_MAX;
     return memory_bytes == 0 ? free_bytes : bp_min(free_bytes, memory_bytes);
+}
+
+size_t bp_os_lock_limit_bytes(void)
+{
+    struct rlimit limit;
+    return read_rlimit(RLIMIT_MEMLOCK, &limit) && limit.rlim_cur != RLIM_INFINITY ? (size_t)limit.rlim_cur : SIZE_MAX;
 }
 
 size_t bp_os_address_space_left_bytes(void)

@@ -26,6 +26,9 @@ struct bp_os_ops {
     int (*renew)(void *address, size_t bytes, bool accessible);
     /* Gives the pages back at once; the next touch reads zero. */
     int (*purge)(void *address, size_t bytes);
+    /* Keeps pages in memory from their first touch on; the opposite. */
+    int (*lock)(void *address, size_t bytes);
+    int (*unlock)(void *address, size_t bytes);
     /* Makes all pages of the range resident, as a write to each would. */
     int (*populate)(void *address, size_t bytes);
     /* 1 when the page at `address` (aligned) is in memory, 0 when it is not; a negative errno when nobody can tell. */
@@ -60,6 +63,8 @@ unsigned bp_os_cpu_count(void);
 size_t bp_os_memory_bytes(void);
 /* What of it nobody uses at the moment; as much as there is when that is unknown. */
 size_t bp_os_memory_free_bytes(void);
+/* How much memory RLIMIT_MEMLOCK lets this process lock; SIZE_MAX when unlimited. */
+size_t bp_os_lock_limit_bytes(void);
 /* Address space that RLIMIT_AS leaves to this process; SIZE_MAX when unlimited. */
 size_t bp_os_address_space_left_bytes(void);
 /*

@@ -29,6 +29,8 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
 
     bp_meta_init(&pool->meta);
     int error = bp_arena_init(&pool->arena, &pool->meta, &pool->budget);
+    if (options->pin != 0)
+        bp_arena_pin(&pool->arena);
     if (error == 0)
         error = bp_shards_init(&pool->shards, (unsigned)shard_count, options->shard_buffers, &pool->arena,
                                &pool->budget, &pool->meta);

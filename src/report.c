@@ -57,6 +57,8 @@ void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stat
     stats->peak_cached_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_cached_bytes), stats->cached_bytes);
     stats->peak_footprint_bytes = bp_load_relaxed(&pool->budget.peak_footprint_bytes);
     stats->cache_limit_bytes = pool->budget.cached_limit_bytes;
+    stats->pinned_bytes = bp_load_relaxed(&pool->arena.pins.bytes);
+    stats->pins_refused = bp_load_relaxed(&pool->arena.pins.refused);
     stats->threads = bp_tcaches_thread_total(&pool->caches);
 
     size_t grown_bytes = stats->counters[BP_COUNT_grown_bytes];
@@ -146,6 +148,10 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
         bp_text_add(text,
                     "bufpool: mapped anew, as the program had changed attributes: %zu, unseen %zu; given up %zu\n",
                     counters[BP_COUNT_renewed], counters[BP_COUNT_unseen], counters[BP_COUNT_lost]);
+    if (stats->pinned_bytes + stats->pins_refused > 0) {
+        add_amount(text, "bufpool: pinned", stats->pinned_bytes);
+        bp_text_add(text, "; refused %zu times\n", stats->pins_refused);
+    }
     if (counters[BP_COUNT_scrubbed_bytes] + counters[BP_COUNT_scrub_dropped_bytes] > 0) {
         add_amount(text, "bufpool: erased", counters[BP_COUNT_scrubbed_bytes]);
         add_amount(text, ", by giving pages back", counters[BP_COUNT_scrub_dropped_bytes]);
@@ -188,6 +194,8 @@ void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats,
     NUMBER(peak_cached_bytes)
     NUMBER(peak_footprint_bytes)
     NUMBER(cache_limit_bytes)
+    NUMBER(pinned_bytes)
+    NUMBER(pins_refused)
     NUMBER(threads)
     NUMBER(faults_avoided)
     NUMBER(syscalls_avoided)

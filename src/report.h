@@ -37,6 +37,8 @@ struct bp_stats_snapshot {
     size_t peak_cached_bytes;
     size_t peak_footprint_bytes;
     size_t cache_limit_bytes;
+    size_t pinned_bytes;
+    size_t pins_refused;
     size_t threads;
     size_t faults_avoided;
     size_t syscalls_avoided;

@@ -172,6 +172,7 @@ FAST = {'DECAY_MS': '300'}
 END_IN_TEXT = {'STATS': 'text'}
 TEXT_REPORT = ['~bufpool: report of [a-z]+, pid \\d+, mode pool'] + ['~bufpool: (?!report).*'] * 7 + ['?bufpool: (?!report).*'] * 20
 ASKED_TEXT = [TEXT_REPORT[0] + ', on signal', *TEXT_REPORT[1:]]
+NOT_PINNED = 'bufpool: BUFPOOL_PIN=1: RLIMIT_MEMLOCK ({}) allows no more; memory beyond that stays unpinned'
 NOT_LIST = 'bufpool: BUFPOOL_PREFILL={}: not a list of sizes and numbers; accepted: a list such as 1M:64,256K:8; using none'
 NOT_SIGNAL = ('bufpool: BUFPOOL_STATS_SIGNAL={}: not a signal that can be used so; accepted: a name or number such as USR2, SIGUSR2, 12 or '
               'RTMIN+3, and perhaps ,trim; using none')
@@ -353,6 +354,14 @@ SPECIAL = {
         Case('family', {'PREFILL': '1M:3', 'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}, reports=5),
         Case('idle', {'PREFILL': '4M'}, pools=False, stderr=[NOT_LIST.format('4M')]),
         Case('idle', {'PREFILL': '1M:2,4M:x'}, pools=False, stderr=[NOT_LIST.format('1M:2,4M:x')]),
+        # Locked as far as the limit goes, and not for ever.
+        Case('pinned any', {**FAST, 'PIN': '1'}, says=['pins_refused == 0', 'decayed_bytes >= 2 * MIB']),
+        Case('pinned some', {**FAST, 'PIN': '1'}, stderr=[NOT_PINNED.format('2M')], says=['pins_refused > 0', '0 < pinned_bytes <= 2 * MIB']),
+        Case('pinned none', {**FAST, 'PIN': '1'}, stderr=[NOT_PINNED.format('0')], says=['pins_refused > 0', 'pinned_bytes == 0']),
+        Case('prefilled 1', {'PREFILL': '4M:1', 'PIN': '1'}, says=['pinned_bytes >= 4 * MIB']),
+        Case('resize', {'PIN': '1', 'MIN_SIZE': '4K'}, says=['realloc_moved == 0', 'exchanged_bytes == 0']),
+        Case('stress 8', {'PIN': '1', 'DECAY_MS': '4', 'BACKGROUND': '1'}),
+        Case('attributes lock_all', {'PIN': '1'}, pools=False),
         *(Case('idle', {'STATS_SIGNAL': bad}, pools=False, stderr=[NOT_SIGNAL.format(bad)])
           for bad in ('x', '0', '65', '-3', 'KILL', 'SIGSEGV', '19', 'RTMIN-1', 'RTMAX+1', 'RTMIN+40', 'USR2,', 'USR2,trimm', ',trim', 'USR')),
     ],

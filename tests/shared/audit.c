@@ -95,15 +95,20 @@ struct audit audit_pool(struct bp_pool *pool)
     size_t slot_count = 0;
     size_t dirty_bytes = 0;
     size_t tainted_count = 0;
+    size_t pinned_bytes = 0;
     for (const struct bp_span *span = pool->arena.spans; span; span = span->next) {
         CHECK(&audit, span->carved_count <= span->slot_count, "a span with too many slots");
         for (size_t i = 0; i < span->carved_count; i++) {
             check_slot(&audit, pool, span, i);
             dirty_bytes += span->slots[i].dirty_bytes;
+            pinned_bytes += span->slots[i].pinned ? span->slots[i].dirty_bytes : 0;
             tainted_count += bp_slot_is_tainted(&span->slots[i]) && !span->slots[i].live;
         }
         slot_count += span->carved_count;
     }
+
+    CHECK(&audit, pool->arena.pins.bytes == pinned_bytes, "pinned %zu, in slots %zu", pool->arena.pins.bytes,
+          pinned_bytes);
 
     size_t charged_bytes = pool->caches.orphan.allowance_bytes;
     audit.cached_bytes = add_cache(&audit, &pool->caches.orphan);

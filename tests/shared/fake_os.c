@@ -70,6 +70,24 @@ static int fake_purge(void *address, size_t bytes)
     return bp_os_default.purge(address, bytes);
 }
 
+static int fake_lock(void *address, size_t bytes)
+{
+    (void)address;
+    if (fails(&fake_os.lock))
+        return -ENOMEM;
+    bp_add_relaxed(&fake_os.locked_bytes, bytes);
+    return 0;
+}
+
+static int fake_unlock(void *address, size_t bytes)
+{
+    (void)address;
+    if (fails(&fake_os.unlock))
+        return -EPERM;
+    bp_sub_relaxed(&fake_os.locked_bytes, bytes);
+    return 0;
+}
+
 static int fake_populate(void *address, size_t bytes)
 {
     bp_add_relaxed(&fake_os.populated_bytes, bytes);
@@ -114,6 +132,8 @@ void fake_os_install(void)
         .commit = fake_commit,
         .renew = fake_renew,
         .purge = fake_purge,
+        .lock = fake_lock,
+        .unlock = fake_unlock,
         .populate = fake_populate,
         .resident = fake_resident,
         .move = fake_move,

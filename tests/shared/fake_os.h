@@ -24,6 +24,8 @@ extern struct fake_os {
     struct fake_call commit;
     struct fake_call renew;
     struct fake_call purge;
+    struct fake_call lock;
+    struct fake_call unlock;
     struct fake_call populate;
     struct fake_call resident;
     struct fake_call move;
@@ -35,6 +37,7 @@ extern struct fake_os {
     int move_error;           /* what a move that fails returns */
     _Atomic(size_t) mapped_bytes; /* by reserve and map, less what was unmapped */
     _Atomic(size_t) purged_bytes;
+    _Atomic(size_t) locked_bytes; /* only counted */
     _Atomic(size_t) populated_bytes;
     bool populates_nothing;          /* it is only counted then: whole machines would be filled */
     int populate_error;              /* what it returns when it fails */

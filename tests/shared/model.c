@@ -330,6 +330,7 @@ static void fork_now(void)
 
 static struct fake_call *const calls[] = {
     &fake_os.reserve, &fake_os.map, &fake_os.commit, &fake_os.purge, &fake_os.move, &fake_os.fence, &fake_os.renew,
+    &fake_os.lock,
 };
 
 static void read_failure(struct model_bytes *bytes)
@@ -548,6 +549,7 @@ void model_setup_read(struct model_setup *setup, struct model_bytes *bytes)
     setup->pool_id = rest >> 5;
     unsigned kernel = next_byte(bytes);
     options->scrub = scrub[kernel >> 2 & 7];
+    options->pin = kernel >> 5 & 1;
     if (kernel % 4 == 3)
         read_failure(bytes);
 }

@@ -445,3 +445,108 @@ Test(arena, shrunk_it_keeps_the_slots_it_handed_out_and_nothing_else)
     bp_arena_fini(&arena);
     cr_assert_leq(fake_os.mapped_bytes, 2 * BP_MIB);
 }
+
+/* --- pins --------------------------------------------------------------------------------------------------------- */
+
+static void make_pinning_arena(void)
+{
+    make_arena();
+    bp_arena_pin(&arena);
+}
+
+TestSuite(arena_pins, .init = make_pinning_arena);
+
+/* What the arena counts as pinned is what the kernel was asked to lock. */
+static void check_pinned(size_t bytes, size_t slots)
+{
+    check_size(arena.pins.bytes, bytes);
+    check_size(fake_os.locked_bytes, bytes);
+    size_t left = arena.pins.left;
+    bp_pins_init(&arena.pins);
+    check_size(arena.pins.left - left, slots);
+    arena.pins.left = left;
+    arena.pins.bytes = bytes;
+    arena.pins.said = true;
+}
+
+Test(arena_pins, what_slots_get_is_pinned_until_it_is_given_back)
+{
+    struct bp_slot *first = take_dirty(CLASS_1M, 10 * page);
+    struct bp_slot *second = take_dirty(CLASS_64K, 2 * page);
+    check_pinned(12 * page, 2);
+    cr_assert_eq(bp_arena_extend(&arena, first, 100 * page), 0);
+    check_pinned(102 * page, 2);
+    check_size(bp_arena_purge(&arena, first, 30 * page), 70 * page);
+    check_pinned(32 * page, 2);
+    check_size(bp_arena_purge(&arena, first, 0), 30 * page);
+    bp_arena_put(&arena, first);
+    check_pinned(2 * page, 1);
+    fake_os.locked_bytes = 0; /* which mapping it anew does */
+    cr_assert(bp_arena_renew(&arena, second));
+    check_pinned(0, 0);
+}
+
+Test(arena_pins, a_slot_is_pinned_as_a_whole_or_not_at_all)
+{
+    struct bp_slot *slot = take_dirty(CLASS_1M, 10 * page);
+    fake_os.lock.fail = 1;
+    cr_assert_eq(bp_arena_extend(&arena, slot, 20 * page), 0);
+    check_pinned(0, 0);
+    cr_assert_eq(bp_arena_extend(&arena, slot, 30 * page), 0);
+    check_pinned(30 * page, 1);
+}
+
+Test(arena_pins, memory_that_stays_stays_pinned)
+{
+    struct bp_slot *slot = take_dirty(CLASS_1M, 10 * page);
+    fake_os.purge.fail = 1;
+    check_size(bp_arena_purge(&arena, slot, 0), 0);
+    check_pinned(10 * page, 1);
+}
+
+Test(arena_pins, so_many_slots_at_most)
+{
+    arena.pins.left = 1;
+    struct bp_slot *first = take_dirty(CLASS_1M, page);
+    struct bp_slot *second = take_dirty(CLASS_1M, page);
+    cr_assert(first->pinned && !second->pinned);
+    check_size(arena.pins.refused, 1);
+    (void)bp_arena_purge(&arena, first, 0);
+    cr_assert_eq(bp_arena_extend(&arena, second, 2 * page), 0);
+    cr_assert(second->pinned);
+}
+
+Test(arena_pins, a_child_has_none)
+{
+    struct bp_slot *slot = take_dirty(CLASS_1M, 10 * page);
+    bp_arena_after_fork(&arena);
+    cr_assert_not(slot->pinned);
+    check_size(arena.pins.bytes, 0);
+    cr_assert_eq(bp_arena_extend(&arena, slot, 20 * page), 0);
+    check_size(arena.pins.bytes, 20 * page);
+}
+
+static void refuse_twice(void *unused)
+{
+    (void)unused;
+    fake_os.lock.fail = FAIL_ALWAYS;
+    (void)take_dirty(CLASS_1M, page);
+    (void)take_dirty(CLASS_1M, page);
+    check_size(arena.pins.refused, 2);
+}
+
+Test(arena_pins, a_refusal_is_said_once)
+{
+    struct rlimit limit = {.rlim_cur = 64 * BP_KIB, .rlim_max = 64 * BP_KIB};
+    cr_assert_eq(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    check_says(refuse_twice, NULL,
+               "bufpool: BUFPOOL_PIN=1: RLIMIT_MEMLOCK (64K) allows no more; memory beyond that stays unpinned\n");
+}
+
+Test(arena_pins, pages_are_not_moved)
+{
+    struct bp_slot *from = take_dirty(CLASS_1M, 10 * page);
+    struct bp_slot *to = take_dirty(CLASS_1M, page);
+    cr_assert_neq(bp_arena_move(&arena, from, to, page), 0);
+    check_size(fake_os.move.calls, 0);
+}
