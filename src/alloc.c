@@ -66,7 +66,8 @@ static bool is_changed_unseen(struct bp_pool *pool, struct bp_tcache *cache, con
     if (BP_LIKELY(pool->paranoid_every == 0) || bp_slot_is_tainted(slot) ||
         bp_add_relaxed(&pool->paranoid_count, (size_t)1) % pool->paranoid_every != 0)
         return false;
-    int plain = bp_plain_check(bp_slot_base(&pool->arena, slot), slot->dirty_bytes);
+    int plain = bp_plain_check(bp_slot_base(&pool->arena, slot), slot->dirty_bytes,
+                               bp_arena_flags(&pool->arena, slot));
     bp_count(&cache->counters, BP_COUNT_unseen, plain == 0);
     return plain <= 0;
 }

@@ -50,7 +50,8 @@ static size_t wanted_reservation_bytes(void)
 
 int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget *budget)
 {
-    *arena = (struct bp_arena){.meta = meta, .budget = budget, .page_bytes = bp_os_page_bytes()};
+    *arena = (struct bp_arena){
+        .meta = meta, .budget = budget, .page_bytes = bp_os_page_bytes(), .huge.whole_stride_bytes = SIZE_MAX};
     bp_lock_init(&arena->lock, BP_RANK_ARENA);
     bool charged = bp_os_commit_is_charged();
     bp_store_relaxed(&arena->commit_is_charged, charged);
@@ -80,6 +81,13 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
     bp_store_relaxed(&arena->base, start);
     bp_store_release(&arena->bytes, end - start);
     return 0;
+}
+
+void bp_arena_set_huge(struct bp_arena *arena, enum bp_hugepages mode)
+{
+    bp_huge_init(&arena->huge, mode);
+    if (mode == BP_HUGEPAGES_HUGETLB)
+        bp_store_relaxed(&arena->can_move, false);
 }
 
 void bp_arena_pin(struct bp_arena *arena)
@@ -166,6 +174,15 @@ bool bp_arena_is_hole(struct bp_arena *arena, const void *p)
     return records == 0 || !bp_slot_of(records, owner, p)->home;
 }
 
+/* Maps a part of a slot anew. */
+static int map_anew(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes)
+{
+    int error = bp_os.renew(start, bytes, !bp_load_relaxed(&arena->commit_is_charged));
+    if (error == 0)
+        bp_huge_mapped(&arena->huge, slot->class_index, start, bytes);
+    return error;
+}
+
 void bp_arena_lock_down(struct bp_arena *arena)
 {
     bp_arena_shrink(arena);
@@ -176,7 +193,7 @@ void bp_arena_lock_down(struct bp_arena *arena)
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
         for (struct bp_slot *slot = arena->clean[class_index]; slot; slot = slot->next) {
             if (slot->dirty_bytes == 0)
-                (void)bp_os.renew(bp_slot_base(arena, slot), bp_class_stride_bytes(class_index), false);
+                (void)map_anew(arena, slot, bp_slot_base(arena, slot), bp_class_stride_bytes(class_index));
         }
     }
     bp_lock_release(&arena->lock);
@@ -210,6 +227,7 @@ static struct bp_span *add_span_locked(struct bp_arena *arena, size_t class_inde
         .class_index = class_index,
         .slot_count = slot_count,
     };
+    bp_huge_mapped(&arena->huge, class_index, span->base, span_bytes);
     arena->spans = span;
     arena->next_unit = end >> arena->unit_shift;
     uintptr_t records = (uintptr_t)slots - (start >> span->stride_shift) * sizeof *slots;
@@ -288,6 +306,12 @@ static void set_dirty(struct bp_arena *arena, struct bp_slot *slot, size_t dirty
     slot->room_bytes = dirty_bytes > colour ? dirty_bytes - colour : 0;
 }
 
+const char *bp_arena_flags(const struct bp_arena *arena, const struct bp_slot *slot)
+{
+    static const char *const flags[2][2] = {{"nh ", "nh lo lf "}, {"hg ht de ", "hg ht de lo lf "}};
+    return flags[bp_huge_must_renew(&arena->huge, slot->class_index)][slot->pinned];
+}
+
 /* The kernel has let go of it, or is about to. */
 static void forget_pin(struct bp_arena *arena, struct bp_slot *slot)
 {
@@ -319,6 +343,7 @@ int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_b
     BP_ASSERT(dirty_bytes <= bp_class_stride_bytes(slot->class_index));
     if (dirty_bytes <= slot->dirty_bytes)
         return 0;
+    dirty_bytes = bp_arena_whole_bytes(arena, slot->class_index, dirty_bytes);
     size_t added = dirty_bytes - slot->dirty_bytes;
     if (!bp_budget_charge_footprint(arena->budget, added))
         return -EDQUOT;
@@ -331,6 +356,8 @@ int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_b
     }
     size_t before_bytes = slot->dirty_bytes;
     set_dirty(arena, slot, dirty_bytes);
+    if (bp_huge_must_renew(&arena->huge, slot->class_index))
+        bp_huge_extended(&arena->huge, slot->class_index, bp_slot_base(arena, slot), before_bytes, dirty_bytes);
     if (BP_UNLIKELY(arena->pins.wanted))
         pin(arena, slot, before_bytes);
     return 0;
@@ -443,6 +470,7 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
     BP_ASSERT(from->live && !to->live && spare->dirty_bytes == 0 && dirty_bytes >= from->dirty_bytes);
     if (from->seam_count > BP_SEAMS_MAX)
         return -EFAULT;
+    dirty_bytes = bp_arena_whole_bytes(arena, to->class_index, dirty_bytes);
     /* From here on the sum of dirty bytes grows by what lies beyond both slots' present pages. */
     size_t present_bytes = bp_max(from->dirty_bytes, to->dirty_bytes);
     size_t added_bytes = dirty_bytes - bp_min(dirty_bytes, present_bytes);
@@ -479,17 +507,20 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
 
 size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_bytes)
 {
+    keep_bytes = bp_arena_whole_bytes(arena, slot->class_index, keep_bytes);
     if (slot->dirty_bytes <= keep_bytes)
         return 0;
     size_t purged = slot->dirty_bytes - keep_bytes;
-    /* What is charged when it is committed must not stay so while it is free: others may be in need of it. */
-    bool is_charged = bp_load_relaxed(&arena->commit_is_charged);
+    /* Moved pages may have left the extent's end within a huge page. */
+    size_t bytes = bp_arena_whole_bytes(arena, slot->class_index, slot->dirty_bytes) - keep_bytes;
     char *start = bp_slot_base(arena, slot) + keep_bytes;
     if (keep_bytes == 0 && bp_slot_wants_huge(slot) && bp_arena_renew(arena, slot))
         return purged;
     if (BP_UNLIKELY(slot->pinned))
         (void)bp_os.unlock(start, purged); /* the kernel drops no locked pages */
-    if ((is_charged ? bp_os.renew(start, purged, false) : bp_os.purge(start, purged)) != 0) {
+    /* What is charged when it is committed must not stay so while it is free: others may be in need of it. */
+    bool anew = bp_load_relaxed(&arena->commit_is_charged) || bp_huge_must_renew(&arena->huge, slot->class_index);
+    if ((anew ? map_anew(arena, slot, start, bytes) : bp_os.purge(start, bytes)) != 0) {
         if (slot->pinned)
             (void)bp_os.lock(start, purged);
         return 0;
@@ -543,9 +574,7 @@ void bp_arena_want_huge(struct bp_arena *arena, const void *address, size_t byte
 bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
 {
     BP_ASSERT(slot->live == NULL);
-    bool accessible = !bp_load_relaxed(&arena->commit_is_charged);
-    char *base = bp_slot_base(arena, slot);
-    if (bp_os.renew(base, bp_class_stride_bytes(slot->class_index), accessible) != 0)
+    if (map_anew(arena, slot, bp_slot_base(arena, slot), bp_class_stride_bytes(slot->class_index)) != 0)
         return false;
     bp_budget_return_footprint(arena->budget, slot->dirty_bytes);
     forget_pin(arena, slot);

@@ -20,6 +20,7 @@
  * Failure:   NULL or a negative errno; nothing changed.
  */
 #include "budget.h"
+#include "huge.h"
 #include "lock.h"
 #include "meta.h"
 #include "pin.h"
@@ -105,6 +106,7 @@ struct bp_arena {
     _Atomic(size_t) moves_refused;                 /* atomic: in a row, as there were too many mappings; relaxed */
     _Atomic(bool) has_holes;                       /* release: pairs with acquire in bp_arena_is_hole() */
     struct bp_pins pins;
+    struct bp_huge huge;
     size_t next_unit;                              /* lock */
     struct bp_span *current[BP_CLASS_COUNT];       /* lock: the span that fresh slots come from */
     struct bp_slot *clean[BP_CLASS_COUNT];         /* lock */
@@ -113,6 +115,8 @@ struct bp_arena {
 
 /* Reserves address space. 0, or -ENOMEM when not even a small reservation could be had. */
 int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget *budget);
+/* Before the first slot is taken. Huge pages of the reserved pool are not moved. */
+void bp_arena_set_huge(struct bp_arena *arena, enum bp_hugepages mode);
 /* From now on what slots get is pinned, each slot as a whole or not at all. Pages are not moved then. */
 void bp_arena_pin(struct bp_arena *arena);
 /* In a forked child, which inherits no pins. */
@@ -233,12 +237,21 @@ BP_ALWAYS_INLINE size_t bp_slot_extent(const struct bp_arena *arena, const struc
     return bp_align_up((size_t)(p - bp_slot_base(arena, slot)) + size_bytes, arena->page_bytes);
 }
 
+/* What a dirty extent of `bytes` is in a slot of the class: whole huge pages, where it may get such. */
+BP_ALWAYS_INLINE size_t bp_arena_whole_bytes(const struct bp_arena *arena, size_t class_index, size_t bytes)
+{
+    return bp_huge_is_whole(&arena->huge, class_index) ? bp_align_up(bytes, BP_HUGE_BYTES) : bytes;
+}
+
+/* What the kernel shows as flags of a slot's memory because we asked for it: see bp_plain_check(). */
+const char *bp_arena_flags(const struct bp_arena *arena, const struct bp_slot *slot);
+
 /* A slot without memory (dirty_bytes == 0), never used or clean. Extend it before use. */
 struct bp_slot *bp_arena_take(struct bp_arena *arena, size_t class_index);
 /* Takes back a slot whose memory was purged as far as the kernel let us. */
 void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot);
 /*
- * Lets the slot's owner use it up to `dirty_bytes`, charging the difference.
+ * Lets the slot's owner use it up to `dirty_bytes`, or the end of the huge page there, charging the difference.
  * -EDQUOT when the footprint limit would be passed, -ENOMEM when the kernel gives no memory.
  */
 int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes);
@@ -258,7 +271,8 @@ int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *
 int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, struct bp_slot *spare,
                       size_t dirty_bytes);
 /*
- * Gives the slot's pages beyond `keep_bytes` (whole pages) back to the kernel and uncharges them. Returns the bytes.
+ * Gives the slot's pages beyond `keep_bytes` (whole pages) back to the kernel and uncharges them, but for a huge page
+ * that holds something else, too. Returns the bytes.
  * Where the kernel refuses (locked memory) the slot stays dirty and charged: its contents must be expected to survive.
  */
 size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_bytes);

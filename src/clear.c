@@ -58,7 +58,7 @@ enum bp_clear_by bp_clear_choose(struct bp_clear *clear, const struct bp_slot *s
 {
     bool is_huge = bp_slot_wants_huge(slot);
     enum bp_clear_by dropping = is_huge ? BP_CLEAR_MAPPING : BP_CLEAR_DROPPING;
-    if (bytes < LOOK_MIN_BYTES)
+    if (bytes < LOOK_MIN_BYTES || clear->always_writes)
         return BP_CLEAR_WRITING;
     if (bytes > WRITE_MAX_BYTES)
         return dropping;

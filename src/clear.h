@@ -15,6 +15,7 @@
 #include "arena.h"
 
 struct bp_clear {
+    bool always_writes; /* const: the kernel rounds what is dropped of reserved huge pages, and does not say so */
     _Atomic(size_t) writes_left[BP_CLASS_COUNT]; /* before the next look */
     _Atomic(bool) is_probing[BP_CLASS_COUNT];    /* a few pages of the last block were given back */
 };

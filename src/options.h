@@ -17,6 +17,7 @@ enum bp_pressure_mode { BP_PRESSURE_AUTO, BP_PRESSURE_OFF };
 enum bp_eviction { BP_EVICTION_AUTO, BP_EVICTION_LIFO };
 enum bp_fork { BP_FORK_KEEP, BP_FORK_DROP };
 enum bp_on_error { BP_ON_ERROR_ABORT, BP_ON_ERROR_WARN };
+enum bp_hugepages { BP_HUGEPAGES_INHERIT, BP_HUGEPAGES_OFF, BP_HUGEPAGES_ON, BP_HUGEPAGES_HUGETLB };
 enum bp_scrub { BP_SCRUB_OFF, BP_SCRUB_FREE, BP_SCRUB_ALLOC };
 enum bp_devices { BP_DEVICES_AUTO, BP_DEVICES_POOL };
 enum bp_stats { BP_STATS_OFF, BP_STATS_TEXT, BP_STATS_JSON };

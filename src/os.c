@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +23,9 @@ enum { PATH_BYTES = 1024 };
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
+#endif
+#ifndef MAP_HUGE_2MB
+#define MAP_HUGE_2MB (21 << 26)
 #endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -95,6 +99,43 @@ static int os_purge(void *address, size_t bytes)
 {
     int saved_errno = errno;
     return (int)result_of(syscall(SYS_madvise, address, bytes, MADV_DONTNEED), saved_errno);
+}
+
+static int os_advise_huge(void *address, size_t bytes, bool wanted)
+{
+    int saved_errno = errno;
+    return (int)result_of(syscall(SYS_madvise, address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE), saved_errno);
+}
+
+/* Linux from 5.16 on. Older ones refuse, but only after they have unmapped what was at the new place. */
+static bool can_move_huge(void)
+{
+    struct utsname system;
+    char *rest;
+    if (uname(&system) != 0)
+        return false;
+    unsigned long major = strtoul(system.release, &rest, 10);
+    return *rest == '.' && major * 1000 + strtoul(rest + 1, NULL, 10) >= 5016;
+}
+
+/*
+ * Made elsewhere and moved: where the reserved pool is used up, mapping in place would leave nothing there, and another
+ * thread's mapping might come to lie in the slot.
+ */
+static int os_map_huge(void *address, size_t bytes)
+{
+    if (!can_move_huge())
+        return -ENOSYS;
+    int saved_errno = errno;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB;
+    long mapped = result_of(syscall(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0L), saved_errno);
+    if (mapped < 0 && mapped > -4096)
+        return (int)mapped;
+    int move = MREMAP_MAYMOVE | MREMAP_FIXED;
+    int error = (int)result_of(syscall(SYS_mremap, mapped, bytes, bytes, move, address) == -1 ? -1 : 0, saved_errno);
+    if (error != 0)
+        (void)syscall(SYS_munmap, mapped, bytes);
+    return error;
 }
 
 static int os_lock(void *address, size_t bytes)
@@ -215,6 +256,8 @@ const struct bp_os_ops bp_os_default = {
     .commit = os_commit,
     .renew = os_renew,
     .purge = os_purge,
+    .advise_huge = os_advise_huge,
+    .map_huge = os_map_huge,
     .lock = os_lock,
     .unlock = os_unlock,
     .populate = os_populate,
@@ -233,6 +276,8 @@ struct bp_os_ops bp_os = {
     .commit = os_commit,
     .renew = os_renew,
     .purge = os_purge,
+    .advise_huge = os_advise_huge,
+    .map_huge = os_map_huge,
     .lock = os_lock,
     .unlock = os_unlock,
     .populate = os_populate,
@@ -421,6 +466,31 @@ size_t bp_os_memory_free_bytes(void)
     const char *line = bp_os_read_file("/proc/meminfo", lines, sizeof lines) > 0 ? strstr(lines, label) : NULL;
     size_t free_bytes = line ? strtoul(line + sizeof label - 1, NULL, 10) * BP_KIB : SIZE_MAX;
     return memory_bytes == 0 ? free_bytes : bp_min(free_bytes, memory_bytes);
+}
+
+bool bp_os_gives_huge_pages(void)
+{
+    char mode[64];
+    char size[32];
+    return bp_os_read_file("/sys/kernel/mm/transparent_hugepage/enabled", mode, sizeof mode) > 0 &&
+           strstr(mode, "[always]") &&
+           bp_os_read_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", size, sizeof size) > 0 &&
+           strtoul(size, NULL, 10) == 2 * BP_MIB;
+}
+
+/* One page of each sixteenth, at uneven distances: programs use memory at even ones. */
+bool bp_os_is_mostly_resident(const char *p, size_t bytes)
+{
+    enum { SAMPLES = 16 };
+    size_t page_bytes = bp_os_page_bytes();
+    size_t part_pages = bytes / SAMPLES / page_bytes;
+    unsigned resident = 0;
+    for (size_t i = 0; i < SAMPLES; i++) {
+        size_t page = i * part_pages + i * i * i * 7 % part_pages;
+        uintptr_t address = bp_align_down((uintptr_t)p, page_bytes) + page * page_bytes;
+        resident += bp_os.resident((const void *)address) != 0; // NOLINT(performance-no-int-to-ptr)
+    }
+    return resident > SAMPLES / 2;
 }
 
 size_t bp_os_lock_limit_bytes(void)

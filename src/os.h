@@ -26,6 +26,10 @@ struct bp_os_ops {
     int (*renew)(void *address, size_t bytes, bool accessible);
     /* Gives the pages back at once; the next touch reads zero. */
     int (*purge)(void *address, size_t bytes);
+    /* Asks for huge pages when the range is touched, or for none. */
+    int (*advise_huge)(void *address, size_t bytes, bool wanted);
+    /* Maps huge pages of the reserved pool in place of what was there, which is lost. */
+    int (*map_huge)(void *address, size_t bytes);
     /* Keeps pages in memory from their first touch on; the opposite. */
     int (*lock)(void *address, size_t bytes);
     int (*unlock)(void *address, size_t bytes);
@@ -63,6 +67,10 @@ unsigned bp_os_cpu_count(void);
 size_t bp_os_memory_bytes(void);
 /* What of it nobody uses at the moment; as much as there is when that is unknown. */
 size_t bp_os_memory_free_bytes(void);
+/* True when memory that nobody advised gets huge pages of 2 MiB where it fills them. */
+bool bp_os_gives_huge_pages(void);
+/* Of pages spread over the range, are most resident? Where the kernel cannot tell: yes. */
+bool bp_os_is_mostly_resident(const char *p, size_t bytes);
 /* How much memory RLIMIT_MEMLOCK lets this process lock; SIZE_MAX when unlimited. */
 size_t bp_os_lock_limit_bytes(void);
 /* Address space that RLIMIT_AS leaves to this process; SIZE_MAX when unlimited. */

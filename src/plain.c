@@ -8,22 +8,24 @@
 #include "os.h"
 
 /* All that plain memory shows: access and leave to it, no reserve or accounted, written to since the kernel looked. */
-static bool is_plain_flag(const char *flag)
+static const char plain_flags[] = "rd wr mr mw me nr ac sd ";
+
+/* Is a flag one of those, which are three characters each? */
+static bool is_one_of(const char *flag, const char *known)
 {
-    static const char plain[] = "rd wr mr mw me nr ac sd";
-    for (const char *known = plain; known < plain + sizeof plain; known += 3) {
+    for (; *known != '\0'; known += 3) {
         if (flag[0] == known[0] && flag[1] == known[1])
             return true;
     }
     return false;
 }
 
-static bool are_plain_flags(const char *flags)
+static bool are_plain_flags(const char *flags, const char *more)
 {
     for (; flags[0] != '\0' && flags[1] != '\0'; flags++) {
         if (*flags == ' ')
             continue;
-        if (!is_plain_flag(flags))
+        if (!is_one_of(flags, plain_flags) && !is_one_of(flags, more))
             return false;
         flags++;
     }
@@ -46,7 +48,7 @@ static bool read_mapping(const char *line, uintptr_t *ret_start, uintptr_t *ret_
 }
 
 /* The lines say so of every mapping that the range meets, and the range has no hole. */
-static bool is_plain(struct bp_os_lines *lines, uintptr_t start, uintptr_t end)
+static bool is_plain(struct bp_os_lines *lines, uintptr_t start, uintptr_t end, const char *flags)
 {
     uintptr_t checked = start; /* up to here all is plain, or is said to be by lines still to come */
     bool inside = false;
@@ -61,7 +63,7 @@ static bool is_plain(struct bp_os_lines *lines, uintptr_t start, uintptr_t end)
             plain = !inside || (plain && mapping_start <= checked);
             checked = bp_max(checked, mapping_end);
         } else if (inside && strncmp(line, "VmFlags:", 8) == 0) {
-            plain = are_plain_flags(line + 8);
+            plain = are_plain_flags(line + 8, flags);
         } else if (inside && strncmp(line, "ProtectionKey:", 14) == 0) {
             plain = strtoul(line + 14, NULL, 10) == 0;
         }
@@ -71,7 +73,7 @@ static bool is_plain(struct bp_os_lines *lines, uintptr_t start, uintptr_t end)
     return checked >= end;
 }
 
-int bp_plain_check(const void *address, size_t bytes)
+int bp_plain_check(const void *address, size_t bytes, const char *flags)
 {
     if (bp_os_is_quiet())
         return -EPERM;
@@ -80,7 +82,7 @@ int bp_plain_check(const void *address, size_t bytes)
     if (error != 0)
         return error;
     int saved_errno = errno; /* of strtoul() */
-    bool plain = is_plain(&lines, (uintptr_t)address, (uintptr_t)address + bytes);
+    bool plain = is_plain(&lines, (uintptr_t)address, (uintptr_t)address + bytes, flags);
     errno = saved_errno;
     bp_os_lines_close(&lines);
     return plain;

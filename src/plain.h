@@ -15,7 +15,10 @@
  */
 #include "base.h"
 
-/* 1 if the range is what bp_os.commit() gave, 0 if not; a negative errno when that cannot be found out. */
-int bp_plain_check(const void *address, size_t bytes);
+/*
+ * 1 if the range is what bp_os.commit() gave, perhaps with `flags` of our own ("hg lo "), 0 if not; a negative errno
+ * when that cannot be found out.
+ */
+int bp_plain_check(const void *address, size_t bytes, const char *flags);
 
 #endif

@@ -29,6 +29,8 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
 
     bp_meta_init(&pool->meta);
     int error = bp_arena_init(&pool->arena, &pool->meta, &pool->budget);
+    bp_arena_set_huge(&pool->arena, (enum bp_hugepages)options->hugepages);
+    pool->clear.always_writes = options->hugepages == BP_HUGEPAGES_HUGETLB;
     if (options->pin != 0)
         bp_arena_pin(&pool->arena);
     if (error == 0)

@@ -59,6 +59,7 @@ static enum outcome make_buffer(struct filling *filling, size_t size_bytes)
     if (!slot)
         return NO_MEMORY;
     size_t bytes = bp_slot_extent(&pool->arena, slot, slot->home, size_bytes);
+    bytes = bp_arena_whole_bytes(&pool->arena, class_index, bytes);
     enum outcome outcome = FULL_CACHE;
     if (bp_budget_charge_cached(&pool->budget, bytes)) {
         outcome = fill(filling, slot, bytes);

@@ -150,6 +150,8 @@ static void keep_roomy(struct bp_pool *pool, struct bp_tcache *cache, size_t byt
 int bp_supply_extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes)
 {
     if (dirty_bytes > slot->dirty_bytes)
+        dirty_bytes = bp_arena_whole_bytes(&pool->arena, slot->class_index, dirty_bytes);
+    if (dirty_bytes > slot->dirty_bytes)
         keep_roomy(pool, cache, dirty_bytes - slot->dirty_bytes);
     int error = bp_arena_extend(&pool->arena, slot, dirty_bytes);
     if (error == 0)

@@ -172,6 +172,7 @@ FAST = {'DECAY_MS': '300'}
 END_IN_TEXT = {'STATS': 'text'}
 TEXT_REPORT = ['~bufpool: report of [a-z]+, pid \\d+, mode pool'] + ['~bufpool: (?!report).*'] * 7 + ['?bufpool: (?!report).*'] * 20
 ASKED_TEXT = [TEXT_REPORT[0] + ', on signal', *TEXT_REPORT[1:]]
+NO_RESERVE = r'bufpool: BUFPOOL_HUGEPAGES=hugetlb: the reserved pool \(vm.nr_hugepages\) has no more; using ordinary pages'
 NOT_PINNED = 'bufpool: BUFPOOL_PIN=1: RLIMIT_MEMLOCK ({}) allows no more; memory beyond that stays unpinned'
 NOT_LIST = 'bufpool: BUFPOOL_PREFILL={}: not a list of sizes and numbers; accepted: a list such as 1M:64,256K:8; using none'
 NOT_SIGNAL = ('bufpool: BUFPOOL_STATS_SIGNAL={}: not a signal that can be used so; accepted: a name or number such as USR2, SIGUSR2, 12 or '
@@ -354,6 +355,12 @@ SPECIAL = {
         Case('family', {'PREFILL': '1M:3', 'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}, reports=5),
         Case('idle', {'PREFILL': '4M'}, pools=False, stderr=[NOT_LIST.format('4M')]),
         Case('idle', {'PREFILL': '1M:2,4M:x'}, pools=False, stderr=[NOT_LIST.format('1M:2,4M:x')]),
+        # As the system is set up at the moment.
+        *(Case(f'huge {mode}', {'HUGEPAGES': mode}) for mode in ('inherit', 'off', 'on')),
+        Case('huge hugetlb', {'HUGEPAGES': 'hugetlb'}, stderr=['?' + NO_RESERVE]),
+        Case('stress 9', {'HUGEPAGES': 'on'}),
+        Case('stress 9', {'HUGEPAGES': 'on', 'PIN': '1', 'SCRUB': 'free'}, stderr=['?' + NOT_PINNED.format('.*').replace('(.*)', '.*')]),
+        *(Case(f'attributes {deed}', {'HUGEPAGES': 'on'}, pools=False) for deed in ('protect', 'unmap', 'ring', 'hugepage')),
         # Locked as far as the limit goes, and not for ever.
         Case('pinned any', {**FAST, 'PIN': '1'}, says=['pins_refused == 0', 'decayed_bytes >= 2 * MIB']),
         Case('pinned some', {**FAST, 'PIN': '1'}, stderr=[NOT_PINNED.format('2M')], says=['pins_refused > 0', '0 < pinned_bytes <= 2 * MIB']),

@@ -70,6 +70,22 @@ static int fake_purge(void *address, size_t bytes)
     return bp_os_default.purge(address, bytes);
 }
 
+static int fake_advise_huge(void *address, size_t bytes, bool wanted)
+{
+    if (fails(&fake_os.advise_huge))
+        return -EINVAL;
+    bp_add_relaxed(wanted ? &fake_os.huge_bytes : &fake_os.not_huge_bytes, bytes);
+    return bp_os_default.advise_huge(address, bytes, wanted);
+}
+
+static int fake_map_huge(void *address, size_t bytes)
+{
+    if (fails(&fake_os.map_huge))
+        return -ENOMEM;
+    bp_add_relaxed(&fake_os.huge_bytes, bytes);
+    return bp_os_default.renew(address, bytes, true);
+}
+
 static int fake_lock(void *address, size_t bytes)
 {
     (void)address;
@@ -132,6 +148,8 @@ void fake_os_install(void)
         .commit = fake_commit,
         .renew = fake_renew,
         .purge = fake_purge,
+        .advise_huge = fake_advise_huge,
+        .map_huge = fake_map_huge,
         .lock = fake_lock,
         .unlock = fake_unlock,
         .populate = fake_populate,

@@ -24,6 +24,8 @@ extern struct fake_os {
     struct fake_call commit;
     struct fake_call renew;
     struct fake_call purge;
+    struct fake_call advise_huge;
+    struct fake_call map_huge;
     struct fake_call lock;
     struct fake_call unlock;
     struct fake_call populate;
@@ -37,6 +39,8 @@ extern struct fake_os {
     int move_error;           /* what a move that fails returns */
     _Atomic(size_t) mapped_bytes; /* by reserve and map, less what was unmapped */
     _Atomic(size_t) purged_bytes;
+    _Atomic(size_t) huge_bytes;     /* asked for by advice or taken from the reserved pool, ever */
+    _Atomic(size_t) not_huge_bytes; /* refused by advice */
     _Atomic(size_t) locked_bytes; /* only counted */
     _Atomic(size_t) populated_bytes;
     bool populates_nothing;          /* it is only counted then: whole machines would be filled */

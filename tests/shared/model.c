@@ -330,7 +330,7 @@ static void fork_now(void)
 
 static struct fake_call *const calls[] = {
     &fake_os.reserve, &fake_os.map, &fake_os.commit, &fake_os.purge, &fake_os.move, &fake_os.fence, &fake_os.renew,
-    &fake_os.lock,
+    &fake_os.lock, &fake_os.advise_huge, &fake_os.map_huge,
 };
 
 static void read_failure(struct model_bytes *bytes)
@@ -550,6 +550,7 @@ void model_setup_read(struct model_setup *setup, struct model_bytes *bytes)
     unsigned kernel = next_byte(bytes);
     options->scrub = scrub[kernel >> 2 & 7];
     options->pin = kernel >> 5 & 1;
+    options->hugepages = kernel >> 6;
     if (kernel % 4 == 3)
         read_failure(bytes);
 }

@@ -30,7 +30,7 @@ static void make_range(void)
 
 static int look(void)
 {
-    return bp_plain_check(range, PAGES * page);
+    return bp_plain_check(range, PAGES * page, "");
 }
 
 TestSuite(plain, .init = make_range);
@@ -40,7 +40,7 @@ Test(plain, what_was_given_is_plain)
     errno = 5;
     cr_assert_eq(look(), 1);
     cr_assert_eq(errno, 5);
-    cr_assert_eq(bp_plain_check(range + page, page), 1);
+    cr_assert_eq(bp_plain_check(range + page, page, ""), 1);
     cr_assert_eq(bp_os.purge(range, PAGES * page), 0);
     cr_assert_eq(look(), 1);
     bp_os_name(range, 4 * page, "another name splits the mapping");
@@ -50,8 +50,8 @@ Test(plain, what_was_given_is_plain)
 Test(plain, what_is_beside_does_not_matter)
 {
     cr_assert_eq(mprotect(range, page, PROT_NONE), 0);
-    cr_assert_eq(bp_plain_check(range + page, (PAGES - 1) * page), 1);
-    cr_assert_eq(bp_plain_check(range, page), 0);
+    cr_assert_eq(bp_plain_check(range + page, (PAGES - 1) * page, ""), 1);
+    cr_assert_eq(bp_plain_check(range, page, ""), 0);
 }
 
 Test(plain, access_is_seen)
@@ -62,8 +62,8 @@ Test(plain, access_is_seen)
     cr_assert_eq(look(), 0);
     cr_assert_eq(mprotect(range + 5 * page, page, PROT_READ | PROT_WRITE), 0);
     cr_assert_eq(look(), 1);
-    cr_assert_eq(bp_plain_check(range, (PAGES + 1) * page), 0);
-    cr_assert_eq(bp_plain_check(range - page, 2 * page), 0);
+    cr_assert_eq(bp_plain_check(range, (PAGES + 1) * page, ""), 0);
+    cr_assert_eq(bp_plain_check(range - page, 2 * page, ""), 0);
 }
 
 Test(plain, holes_and_other_mappings_are_seen)
