@@ -308,8 +308,9 @@ static void set_dirty(struct bp_arena *arena, struct bp_slot *slot, size_t dirty
 
 const char *bp_arena_flags(const struct bp_arena *arena, const struct bp_slot *slot)
 {
-    static const char *const flags[2][2] = {{"nh ", "nh lo lf "}, {"hg ht de ", "hg ht de lo lf "}};
-    return flags[bp_huge_must_renew(&arena->huge, slot->class_index)][slot->pinned];
+    static const char *const flags[3][2] = {{"", "lo lf "}, {"nh ", "nh lo lf "}, {"hg ht de ", "hg ht de lo lf "}};
+    bool is_huge = bp_huge_must_renew(&arena->huge, slot->class_index);
+    return flags[is_huge ? 2 : bp_huge_is_denied(&arena->huge, slot->class_index)][slot->pinned];
 }
 
 /* The kernel has let go of it, or is about to. */

@@ -22,9 +22,8 @@ void bp_huge_init(struct bp_huge *huge, enum bp_hugepages mode)
 
 void bp_huge_mapped(const struct bp_huge *huge, size_t class_index, void *address, size_t bytes)
 {
-    /* Without effect where the kernel has no huge pages. Where it gives none unasked, large slots are as they are. */
-    bool can_fill = huge->mode == BP_HUGEPAGES_INHERIT && bp_class_stride_bytes(class_index) >= 4 * BP_HUGE_BYTES;
-    if (!can_fill && !bp_huge_is_whole(huge, class_index))
+    /* Without effect where the kernel has no huge pages. */
+    if (bp_huge_is_denied(huge, class_index))
         (void)bp_os.advise_huge(address, bytes, false);
 }
 

@@ -47,6 +47,13 @@ static inline bool bp_huge_is_whole(const struct bp_huge *huge, size_t class_ind
     return bp_class_stride_bytes(class_index) >= huge->whole_stride_bytes;
 }
 
+/* Is the class told to have no huge pages? Where the system gives none unasked, large slots are left as they are. */
+static inline bool bp_huge_is_denied(const struct bp_huge *huge, size_t class_index)
+{
+    bool can_fill = huge->mode == BP_HUGEPAGES_INHERIT && bp_class_stride_bytes(class_index) >= 4 * BP_HUGE_BYTES;
+    return !can_fill && !bp_huge_is_whole(huge, class_index);
+}
+
 /* Purging a slot of the class must undo what bp_huge_extended() did, by mapping it anew. */
 static inline bool bp_huge_must_renew(const struct bp_huge *huge, size_t class_index)
 {
