@@ -14,6 +14,7 @@
 /* A report while it is made. */
 struct draft {
     struct bp_stats_snapshot stats;
+    struct bp_os_lines lines;
     char data[32 * 1024];
 };
 
@@ -81,8 +82,10 @@ static void write_report(struct draft *draft, enum bp_report_reason reason)
                                         .pid = getpid(),
                                         .reason = reason};
     struct bp_pool *pool = bp_process_pool_peek();
-    if (pool) /* not one that a signal handler, which ends the program, interrupted in the making */
+    if (pool) { /* not one that a signal handler, which ends the program, interrupted in the making */
         bp_report_snapshot(pool, &draft->stats);
+        bp_report_measure(pool, &draft->lines, &draft->stats);
+    }
     if (bp_process_options.stats == BP_STATS_JSON)
         bp_report_json(&text, &draft->stats, &subject);
     else

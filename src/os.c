@@ -124,7 +124,7 @@ static bool can_move_huge(void)
  */
 static int os_map_huge(void *address, size_t bytes)
 {
-    if (!can_move_huge())
+    if (bp_os_is_quiet() || !can_move_huge())
         return -ENOSYS;
     int saved_errno = errno;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "measure.h"
 #include "os.h"
 
 static const char estimate_method[] =
@@ -57,6 +58,10 @@ void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stat
     stats->peak_cached_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_cached_bytes), stats->cached_bytes);
     stats->peak_footprint_bytes = bp_load_relaxed(&pool->budget.peak_footprint_bytes);
     stats->cache_limit_bytes = pool->budget.cached_limit_bytes;
+    size_t footprint_limit_bytes = bp_load_relaxed(&pool->budget.footprint_limit_bytes);
+    stats->footprint_limit_bytes = footprint_limit_bytes == SIZE_MAX ? 0 : footprint_limit_bytes;
+    stats->huge_advised_bytes = bp_load_relaxed(&pool->arena.huge.advised_bytes);
+    stats->hugetlb_bytes = bp_load_relaxed(&pool->arena.huge.hugetlb_bytes);
     stats->pinned_bytes = bp_load_relaxed(&pool->arena.pins.bytes);
     stats->pins_refused = bp_load_relaxed(&pool->arena.pins.refused);
     stats->threads = bp_tcaches_thread_total(&pool->caches);
@@ -64,6 +69,15 @@ void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stat
     size_t grown_bytes = stats->counters[BP_COUNT_grown_bytes];
     stats->faults_avoided = (hit_bytes > grown_bytes ? hit_bytes - grown_bytes : 0) / bp_os_page_bytes();
     stats->syscalls_avoided = 2 * hits;
+}
+
+void bp_report_measure(const struct bp_pool *pool, struct bp_os_lines *lines, struct bp_stats_snapshot *stats)
+{
+    struct bp_measured measured;
+    (void)bp_measure(pool->arena.reservation, pool->arena.reservation_bytes, lines, &measured);
+    stats->resident_bytes = measured.resident_bytes;
+    stats->huge_bytes = measured.huge_bytes;
+    stats->lazily_freed_bytes = measured.lazily_freed_bytes;
 }
 
 size_t bp_report_hit_rate(const struct bp_stats_snapshot *stats)
@@ -137,8 +151,15 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     add_amount(text, "; peaks: live", stats->peak_live_bytes);
     add_amount(text, ", cached", stats->peak_cached_bytes);
     add_amount(text, ", both", stats->peak_footprint_bytes);
+    if (stats->footprint_limit_bytes > 0)
+        add_amount(text, " of at most", stats->footprint_limit_bytes);
     if (counters[BP_COUNT_prefilled_bytes] > 0)
         add_amount(text, "; made at the start", counters[BP_COUNT_prefilled_bytes]);
+    if (stats->resident_bytes > 0) {
+        add_amount(text, "\nbufpool: in memory", stats->resident_bytes);
+        add_amount(text, ", in huge pages", stats->huge_bytes);
+        add_amount(text, ", freed lazily", stats->lazily_freed_bytes);
+    }
     add_amount(text, "\nbufpool: given back: idle", counters[BP_COUNT_decayed_bytes]);
     add_amount(text, ", evicted for others", counters[BP_COUNT_evicted_bytes]);
     add_amount(text, ", over a limit", counters[BP_COUNT_dropped_bytes]);
@@ -194,6 +215,12 @@ void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats,
     NUMBER(peak_cached_bytes)
     NUMBER(peak_footprint_bytes)
     NUMBER(cache_limit_bytes)
+    NUMBER(footprint_limit_bytes)
+    NUMBER(resident_bytes)
+    NUMBER(huge_bytes)
+    NUMBER(lazily_freed_bytes)
+    NUMBER(huge_advised_bytes)
+    NUMBER(hugetlb_bytes)
     NUMBER(pinned_bytes)
     NUMBER(pins_refused)
     NUMBER(threads)

@@ -37,8 +37,14 @@ struct bp_stats_snapshot {
     size_t peak_cached_bytes;
     size_t peak_footprint_bytes;
     size_t cache_limit_bytes;
+    size_t footprint_limit_bytes; /* 0: none */
     size_t pinned_bytes;
     size_t pins_refused;
+    size_t huge_advised_bytes; /* ever */
+    size_t hugetlb_bytes;      /* ever */
+    size_t resident_bytes;     /* these three: as bp_report_measure() found it, or zero */
+    size_t huge_bytes;
+    size_t lazily_freed_bytes;
     size_t threads;
     size_t faults_avoided;
     size_t syscalls_avoided;
@@ -58,6 +64,10 @@ struct bp_report_subject {
 };
 
 void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stats);
+struct bp_os_lines;
+
+/* Adds what the kernel says of the pool's memory. `lines` is room to read in. */
+void bp_report_measure(const struct bp_pool *pool, struct bp_os_lines *lines, struct bp_stats_snapshot *stats);
 /* Hits of every source in tenths of a per mille of the requests: 9950 is 99.50 %. */
 size_t bp_report_hit_rate(const struct bp_stats_snapshot *stats);
 void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,

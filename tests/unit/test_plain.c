@@ -54,6 +54,14 @@ Test(plain, what_is_beside_does_not_matter)
     cr_assert_eq(bp_plain_check(range, page, ""), 0);
 }
 
+Test(plain, what_we_asked_for_ourselves_is_plain)
+{
+    if (bp_os.advise_huge(range, PAGES * page, false) != 0 || look() == 1)
+        cr_skip_test("this kernel has no huge pages");
+    cr_assert_eq(bp_plain_check(range, PAGES * page, "hg lo "), 0);
+    cr_assert_eq(bp_plain_check(range, PAGES * page, "lo nh "), 1);
+}
+
 Test(plain, access_is_seen)
 {
     cr_assert_eq(mprotect(range + 5 * page, page, PROT_READ), 0);

@@ -111,6 +111,31 @@ Test(report, a_pool_that_was_not_used_is_all_zero)
     check_size(bp_report_hit_rate(&stats), 0);
 }
 
+/* What the kernel has is never more than what was counted. */
+Test(report, measured_memory_is_within_the_footprint)
+{
+    static struct bp_os_lines lines;
+    memset(bp_pool_alloc_slow(&pool, 5000000, 1), 1, 5000000);
+    memset(bp_pool_alloc_slow(&pool, 20000000, 1), 1, 1000000);
+    bp_report_snapshot(&pool, &stats);
+    bp_report_measure(&pool, &lines, &stats);
+    cr_assert_geq(stats.resident_bytes, 6000000);
+    cr_assert_leq(stats.resident_bytes, stats.footprint_bytes);
+    cr_assert_not_null(strstr(text_of_report("p"), "\nbufpool: in memory "));
+}
+
+Test(report, what_was_asked_for_is_shown)
+{
+    use_pool();
+    stats.footprint_limit_bytes = 3 * BP_MIB;
+    stats.pinned_bytes = 2 * BP_MIB;
+    stats.pins_refused = 4;
+    stats.counters[BP_COUNT_prefilled_bytes] = BP_MIB;
+    const char *text = text_of_report("p");
+    cr_assert_not_null(strstr(text, " of at most 3M; made at the start 1M\n"));
+    cr_assert_not_null(strstr(text, "bufpool: pinned 2M; refused 4 times\n"));
+}
+
 Test(report, hit_rate_is_in_parts_of_10000)
 {
     stats = (struct bp_stats_snapshot){.large_requests = 200, .thread_cache_hits = 100, .shard_hits = 60, .stolen = 39};
@@ -163,6 +188,12 @@ Test(report, json_has_the_numbers_of_the_snapshot)
     check_size(number(report, "faults_avoided"), stats.faults_avoided);
     check_size(number(report, "syscalls_avoided"), stats.syscalls_avoided);
     check_size(number(report, "threads"), 1);
+    check_size(number(report, "footprint_limit_bytes"), 0);
+    check_size(number(report, "resident_bytes"), 0);
+    check_size(number(report, "huge_bytes") + number(report, "huge_advised_bytes"), 0);
+    check_size(number(report, "hugetlb_bytes"), 0);
+    check_size(number(report, "pinned_bytes") + number(report, "pins_refused"), 0);
+    check_size(number(report, "lazily_freed_bytes"), 0);
 #define CNT(name, meaning) check_size(number(report, #name), stats.counters[BP_COUNT_##name]);
 #include "counters.def"
 #undef CNT
