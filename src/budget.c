@@ -20,6 +20,41 @@ void bp_budget_init(struct bp_budget *budget, const struct bp_options *options)
         .memory_bytes = bp_os_memory_bytes(),
     };
     set_limits(budget);
+    bp_budget_start_mean(budget, bp_os.now_ns());
+}
+
+static size_t ms_of(uint64_t ns)
+{
+    return ns / (1000 * 1000);
+}
+
+void bp_budget_start_mean(struct bp_budget *budget, uint64_t now_ns)
+{
+    budget->start_ms = ms_of(now_ns);
+    bp_store_relaxed(&budget->noted_ms, budget->start_ms);
+    bp_store_relaxed(&budget->noted_kib, bp_load_relaxed(&budget->cached_bytes) / BP_KIB);
+    bp_store_relaxed(&budget->kib_ms, 0);
+}
+
+void bp_budget_note_cached(struct bp_budget *budget, uint64_t now_ns)
+{
+    size_t now_ms = ms_of(now_ns);
+    size_t before_ms = bp_load_relaxed(&budget->noted_ms);
+    size_t before_kib = bp_load_relaxed(&budget->noted_kib);
+    if (now_ms > before_ms && atomic_compare_exchange_strong_explicit(&budget->noted_ms, &before_ms, now_ms,
+                                                                      memory_order_relaxed, memory_order_relaxed))
+        bp_add_relaxed(&budget->kib_ms, (now_ms - before_ms) * before_kib);
+    bp_store_relaxed(&budget->noted_kib, bp_load_relaxed(&budget->cached_bytes) / BP_KIB);
+}
+
+size_t bp_budget_mean_cached_bytes(const struct bp_budget *budget, uint64_t now_ns)
+{
+    size_t now_ms = ms_of(now_ns);
+    size_t noted_ms = bp_load_relaxed(&budget->noted_ms);
+    if (now_ms <= budget->start_ms || now_ms < noted_ms)
+        return bp_load_relaxed(&budget->cached_bytes); /* no time has passed yet */
+    size_t kib_ms = bp_load_relaxed(&budget->kib_ms) + (now_ms - noted_ms) * bp_load_relaxed(&budget->noted_kib);
+    return kib_ms / (now_ms - budget->start_ms) * BP_KIB;
 }
 
 size_t bp_budget_follow_memory(struct bp_budget *budget)

@@ -24,6 +24,15 @@ struct bp_budget {
     _Atomic(size_t) roomy_bytes; /* from this footprint on memory that is cached is given back before more is taken */
     _Alignas(BP_CACHELINE_BYTES) _Atomic(size_t) cached_bytes;
     _Atomic(size_t) peak_cached_bytes;
+    /*
+     * The mean of cached_bytes over time. Whoever moves noted_ms on adds what was noted before for as long as it was
+     * so: exact but for the clock's steps, if it is noted again after every change. What threads take out of their
+     * allowances and put back does not change cached_bytes, and so counts as cached.
+     */
+    _Atomic(size_t) noted_ms;
+    _Atomic(size_t) noted_kib;
+    _Atomic(size_t) kib_ms; /* up to noted_ms */
+    size_t start_ms;        /* const, but for a fork */
     _Alignas(BP_CACHELINE_BYTES) _Atomic(size_t) footprint_bytes;
     _Atomic(size_t) peak_footprint_bytes;
     _Atomic(size_t) peak_live_bytes;
@@ -35,6 +44,11 @@ void bp_budget_init(struct bp_budget *budget, const struct bp_options *options);
  * Returns by how much what is cached passes its limit now.
  */
 size_t bp_budget_follow_memory(struct bp_budget *budget);
+/* Starts the mean of what is cached anew. */
+void bp_budget_start_mean(struct bp_budget *budget, uint64_t now_ns);
+/* Notes what is cached now, for the mean. */
+void bp_budget_note_cached(struct bp_budget *budget, uint64_t now_ns);
+size_t bp_budget_mean_cached_bytes(const struct bp_budget *budget, uint64_t now_ns);
 /* Halves the limit of what may be cached so many times, for as long as memory is short; 0: no more. */
 void bp_budget_squeeze(struct bp_budget *budget, size_t halvings);
 

@@ -3,6 +3,8 @@
 
 #include <sys/single_threaded.h>
 
+#include "os.h"
+
 /* Does something with each pool; the caller's loops over ranks keep the lock order. */
 #define FOR_EACH_POOL(pool) \
     for (size_t i = 0; i < count; i++) \
@@ -81,6 +83,7 @@ void bp_pools_postfork_child(struct bp_pool *const *pools, size_t count)
         bp_arena_after_fork(&pool->arena);
         bp_tcaches_after_fork(&pool->caches);
         bp_decay_after_fork(&pool->decay);
+        bp_budget_start_mean(&pool->budget, bp_os.now_ns());
         /* What the child would share and, on its first write, copy: garbage. */
         if (pool->drops_at_fork)
             bp_count(&pool->decay.counters, BP_COUNT_fork_dropped_bytes,

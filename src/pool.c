@@ -67,10 +67,8 @@ void bp_pool_fini(struct bp_pool *pool)
 
 void bp_pool_tick(struct bp_pool *pool)
 {
-    bool is_wanted = bp_shards_want_sweep(&pool->shards);
-    if (pool->decay.interval_ns == 0 && !is_wanted)
-        return;
     uint64_t now_ns = bp_os.now_ns();
-    if (BP_UNLIKELY(is_wanted || bp_decay_is_due(&pool->decay, now_ns)))
+    if (BP_UNLIKELY(bp_shards_want_sweep(&pool->shards) || bp_decay_is_due(&pool->decay, now_ns)))
         bp_decay_tick(&pool->decay, &pool->caches, now_ns);
+    bp_budget_note_cached(&pool->budget, now_ns);
 }

@@ -56,6 +56,7 @@ void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stat
     stats->live_bytes = stats->footprint_bytes - stats->cached_bytes;
     stats->peak_live_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_live_bytes), stats->live_bytes);
     stats->peak_cached_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_cached_bytes), stats->cached_bytes);
+    stats->mean_cached_bytes = bp_budget_mean_cached_bytes(&pool->budget, bp_os.now_ns());
     stats->peak_footprint_bytes = bp_load_relaxed(&pool->budget.peak_footprint_bytes);
     stats->cache_limit_bytes = pool->budget.cached_limit_bytes;
     size_t footprint_limit_bytes = bp_load_relaxed(&pool->budget.footprint_limit_bytes);
@@ -153,6 +154,7 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     add_amount(text, ", both", stats->peak_footprint_bytes);
     if (stats->footprint_limit_bytes > 0)
         add_amount(text, " of at most", stats->footprint_limit_bytes);
+    add_amount(text, "; cached on average", stats->mean_cached_bytes);
     if (counters[BP_COUNT_prefilled_bytes] > 0)
         add_amount(text, "; made at the start", counters[BP_COUNT_prefilled_bytes]);
     if (stats->resident_bytes > 0) {
@@ -213,6 +215,7 @@ void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats,
     NUMBER(footprint_bytes)
     NUMBER(peak_live_bytes)
     NUMBER(peak_cached_bytes)
+    NUMBER(mean_cached_bytes)
     NUMBER(peak_footprint_bytes)
     NUMBER(cache_limit_bytes)
     NUMBER(footprint_limit_bytes)

@@ -35,6 +35,7 @@ struct bp_stats_snapshot {
     size_t footprint_bytes;
     size_t peak_live_bytes;
     size_t peak_cached_bytes;
+    size_t mean_cached_bytes;
     size_t peak_footprint_bytes;
     size_t cache_limit_bytes;
     size_t footprint_limit_bytes; /* 0: none */

@@ -4,7 +4,7 @@
 KIB, MIB = 1024, 1024 * 1024
 
 COUNTS = """schema_version pid large_requests thread_cache_hits shard_hits stolen fresh forwarded oversize over_budget contention
-    live_bytes cached_bytes peak_live_bytes peak_cached_bytes realloc_in_place realloc_moved realloc_copied calloc_bytes_not_zeroed
+    live_bytes cached_bytes peak_live_bytes peak_cached_bytes mean_cached_bytes realloc_in_place realloc_moved realloc_copied calloc_bytes_not_zeroed
     faults_avoided syscalls_avoided refills flushes drops threads""".split()
 
 IDENTITIES = [
@@ -14,6 +14,7 @@ IDENTITIES = [
     'oversize + over_budget <= forwarded',
     'live_bytes <= peak_live_bytes',
     'cached_bytes <= peak_cached_bytes',
+    'mean_cached_bytes <= peak_cached_bytes',
     'thread_cache_hits == sum(c["thread_cache_hits"] for c in classes)',
     'shard_hits == sum(c["shard_hits"] for c in classes)',
     'stolen == sum(c["stolen"] for c in classes)',

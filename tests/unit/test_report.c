@@ -97,6 +97,7 @@ Test(report, bytes_add_up_and_peaks_are_highest)
     cr_assert_lt(stats.live_bytes, 4 * 210000);
     cr_assert_geq(stats.peak_live_bytes, 10 * 200000);
     cr_assert_geq(stats.peak_cached_bytes, stats.cached_bytes);
+    cr_assert_leq(stats.mean_cached_bytes, stats.peak_cached_bytes);
     cr_assert_geq(stats.peak_footprint_bytes, stats.footprint_bytes);
     cr_assert_leq(stats.peak_live_bytes, stats.peak_footprint_bytes);
 }
@@ -185,6 +186,7 @@ Test(report, json_has_the_numbers_of_the_snapshot)
     check_size(number(report, "cached_bytes"), stats.cached_bytes);
     check_size(number(report, "peak_live_bytes"), stats.peak_live_bytes);
     check_size(number(report, "peak_cached_bytes"), stats.peak_cached_bytes);
+    check_size(number(report, "mean_cached_bytes"), stats.mean_cached_bytes);
     check_size(number(report, "faults_avoided"), stats.faults_avoided);
     check_size(number(report, "syscalls_avoided"), stats.syscalls_avoided);
     check_size(number(report, "threads"), 1);
