@@ -16,7 +16,7 @@ enum { NAMES_MAX = 16, LIMITS_MAX = 8 };
 
 static const char usage[] =
     "usage: sim [--stream NAME,...] [--trace FILE]... [--policy NAME,...] [--cache SIZE,...] [--decay MS,...]\n"
-    "           [--no-moves] [--write FILE]\n"
+    "           [--no-moves] [--brief] [--write FILE]\n"
     "Replays traces through the pool and prints what each eviction policy makes of them.\n"
     "  --stream   some of the streams below (default: all, or none if there are traces)\n"
     "  --trace    a recorded one\n"
@@ -24,6 +24,7 @@ static const char usage[] =
     "  --cache    BUFPOOL_CACHE_BYTES, in MiB (default: the stream's own; for traces 1/8, 1/4 and 1/2 of their peak)\n"
     "  --decay    BUFPOOL_DECAY_MS (default: the library's)\n"
     "  --no-moves the kernel cannot move pages from one buffer to another\n"
+    "  --brief    one line each: how much was warm, and the memory held beyond what was live\n"
     "  --write    write the first stream as a trace and stop\n"
     "streams:\n";
 
@@ -39,6 +40,7 @@ struct request {
     size_t decay_ms[LIMITS_MAX];
     size_t decay_count;
     bool cannot_move;
+    bool brief;
 };
 
 /* Is the name among those of the list, which are separated by commas? No list has all of them. */
@@ -83,25 +85,57 @@ static void print_outcome(const char *label, const struct trace *trace, const st
                  mib(outcome->spare_byte_us / (double)(to_us - from_us + 1)), mib((double)outcome->peak_spare_bytes));
 }
 
+/* How much of what was requested was warm, and what was held for it. */
+static void print_brief(const struct trace *trace, const struct outcome *outcome)
+{
+    double past_us = (double)(trace->events[trace->count - 1].time_us - trace->events[0].time_us + 1);
+    (void)printf("  %6.2f %6.0f", 100.0 - 100.0 * (double)outcome->fresh_bytes / (double)outcome->request_bytes,
+                 mib(outcome->spare_byte_us / past_us));
+}
+
+static void print_head(const struct request *request)
+{
+    (void)printf("%-16s %4s %6s", "warm %, mean MiB", "cache", "decay");
+    for (size_t i = 0; i < POLICIES; i++) {
+        if (is_among(request->policies, policies[i]))
+            (void)printf("  %13s", policies[i]);
+    }
+    (void)printf("  %13s  %13s\n", "min", "floor");
+}
+
+static void print(const char *label, const struct trace *trace, const struct outcome *outcome, bool brief)
+{
+    if (brief)
+        print_brief(trace, outcome);
+    else
+        print_outcome(label, trace, outcome);
+}
+
 static void print_table(const char *name, const struct trace *trace, const struct request *request,
                         const struct rules *rules)
 {
-    (void)printf("%s, %zu MiB may be cached, decay %zu ms\n", name, rules->cache_bytes / BP_MIB, rules->decay_ms);
-    (void)printf("    %-10s %7s %7s %11s %12s %9s %9s\n", "", "hits %", "warm %", "fresh MiB", "spare MiB s",
-                 "mean MiB", "peak MiB");
+    if (request->brief) {
+        (void)printf("%-15s %5zu %6zu", name, rules->cache_bytes / BP_MIB, rules->decay_ms);
+    } else {
+        (void)printf("%s, %zu MiB may be cached, decay %zu ms\n", name, rules->cache_bytes / BP_MIB, rules->decay_ms);
+        (void)printf("    %-10s %7s %7s %11s %12s %9s %9s\n", "", "hits %", "warm %", "fresh MiB", "spare MiB s",
+                     "mean MiB", "peak MiB");
+    }
     for (size_t i = 0; i < POLICIES; i++) {
         if (!is_among(request->policies, policies[i]))
             continue;
         struct rules chosen = *rules;
         chosen.eviction = i;
         struct outcome outcome = replay(trace, &chosen);
-        print_outcome(policies[i], trace, &outcome);
+        print(policies[i], trace, &outcome, request->brief);
     }
     uint64_t keep_us = rules->decay_ms == 0 ? UINT64_MAX : rules->decay_ms * 1000;
     struct outcome apart = optimum(trace, rules->cache_bytes, keep_us, true);
-    print_outcome("min", trace, &apart);
+    print("min", trace, &apart, request->brief);
     struct outcome together = optimum(trace, rules->cache_bytes, keep_us, false);
-    print_outcome("floor", trace, &together);
+    print("floor", trace, &together, request->brief);
+    if (request->brief)
+        (void)puts("");
 }
 
 static void study(const char *name, const struct trace *trace, const size_t own_mib[3], const struct request *request)
@@ -174,6 +208,7 @@ int main(int argc, char **argv)
         {"policy", required_argument, NULL, 'p'}, {"cache", required_argument, NULL, 'c'},
         {"decay", required_argument, NULL, 'd'},  {"write", required_argument, NULL, 'w'},
         {"no-moves", no_argument, NULL, 'n'},
+        {"brief", no_argument, NULL, 'b'},
         {"help", no_argument, NULL, 'h'},         {0},
     };
     struct bp_options defaults;
@@ -206,6 +241,9 @@ int main(int argc, char **argv)
         case 'n':
             request.cannot_move = true;
             break;
+        case 'b':
+            request.brief = true;
+            break;
         case 'h':
             print_usage(stdout);
             return 0;
@@ -222,6 +260,8 @@ int main(int argc, char **argv)
     check_names(request.policies, "policy", policies, POLICIES);
     if (optind < argc)
         fail("%s: not expected; see --help", argv[optind]);
+    if (request.brief)
+        print_head(&request);
     if (request.streams || trace_count == 0)
         study_streams(&request);
     for (size_t i = 0; i < trace_count; i++)
