@@ -19,6 +19,7 @@
 #include "entry.h"
 #include "fork.h"
 #include "onsignal.h"
+#include "os.h"
 #include "out.h"
 #include "process.h"
 #include "ticker.h"
@@ -137,7 +138,7 @@ __attribute__((constructor)) static void start(void)
         bp_process_pool.max_size_bytes = options->max_size_bytes;
         bp_store_relaxed(&bp_threshold_bytes, bp_pool_min_size_bytes(options));
         /* Now what is to be there at the first request; and as those that came while it makes a pool are not erased. */
-        if (options->prefill[0] != '\0' || options->scrub != BP_SCRUB_OFF)
+        if (options->prefill[0] != '\0' || options->scrub != BP_SCRUB_OFF || options->harden != 0)
             (void)bp_process_pool_get();
         if (bp_load_relaxed(&bp_process_pool.budget.cached_bytes) > 0)
             bp_ticker_arm();
@@ -145,6 +146,11 @@ __attribute__((constructor)) static void start(void)
             bp_onsignal_start(options->stats_signal);
     } else if (options->verbose) {
         bp_say("not active in %s: %s", program_invocation_short_name, reason);
+    }
+    if (options->harden != 0) {
+        if (!reason)
+            bp_dump_mode = "hardened";
+        bp_os_seal(&bp_sealed, sizeof bp_sealed);
     }
     errno = saved_errno;
 }

@@ -8,7 +8,7 @@
 
 _Atomic(size_t) bp_threshold_bytes = SIZE_MAX;
 struct bp_pool bp_process_pool;
-struct bp_options bp_process_options;
+struct bp_sealed bp_sealed;
 
 enum { ABSENT, IN_THE_MAKING, READY, FAILED };
 static _Atomic(int) state;

@@ -12,13 +12,17 @@
 #include "atomic.h"
 #include "pool.h"
 
-enum { BP_PROCESS_POOL_ID = 0 };
+enum { BP_PROCESS_POOL_ID = 0, BP_PAGE_MAX_BYTES = 64 * 1024 };
 
 /* Requests below it are forwarded. Relaxed: who reads an old value forwards, which is always right. */
 extern BP_HIDDEN _Atomic(size_t) bp_threshold_bytes;
 /* Zero until made, so that no pointer is taken for its own. */
 extern BP_HIDDEN struct bp_pool bp_process_pool;
-extern BP_HIDDEN struct bp_options bp_process_options;
+/* On pages of their own, which BUFPOOL_HARDEN makes read-only when the constructor has run. */
+extern BP_HIDDEN struct bp_sealed {
+    _Alignas(BP_PAGE_MAX_BYTES) struct bp_options options;
+} bp_sealed;
+#define bp_process_options bp_sealed.options
 
 /* True for addresses of blocks that the pool handed out, and for wrong pointers into it. */
 BP_ALWAYS_INLINE bool bp_process_owns(const void *p)

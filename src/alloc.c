@@ -50,14 +50,14 @@ void *bp_pool_alloc_slow(struct bp_pool *pool, size_t size_bytes, size_t align_b
 {
     if (!bp_pool_serves(pool, size_bytes, align_bytes))
         return bp_pool_refuse(pool);
-    return bp_pool_alloc_class(pool, bp_class_of_aligned(size_bytes, align_bytes), size_bytes, align_bytes, false);
+    return bp_pool_alloc_class(pool, bp_pool_class_for(pool, size_bytes, align_bytes), size_bytes, align_bytes, false);
 }
 
 void *bp_pool_calloc(struct bp_pool *pool, size_t size_bytes)
 {
     if (!bp_pool_serves(pool, size_bytes, 1))
         return bp_pool_refuse(pool);
-    return bp_pool_alloc_class(pool, bp_class_of(size_bytes), size_bytes, 1, true);
+    return bp_pool_alloc_class(pool, bp_pool_class_for(pool, size_bytes, 1), size_bytes, 1, true);
 }
 
 /* Did the program change more of the block than its bytes, and nobody saw it? If that cannot be told: yes. */
@@ -74,7 +74,7 @@ static bool is_changed_unseen(struct bp_pool *pool, struct bp_tcache *cache, con
 
 void bp_pool_release(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
 {
-    bool is_changed = is_changed_unseen(pool, cache, slot);
+    bool is_changed = pool->is_hardened || is_changed_unseen(pool, cache, slot);
     if (pool->scrub == BP_SCRUB_FREE && !is_changed)
         bp_scrub_block(&pool->arena, &pool->clear, slot, &cache->counters);
     slot->live = NULL;
@@ -89,6 +89,7 @@ void bp_pool_free_slow(struct bp_pool *pool, void *p)
     struct bp_slot *slot = bp_pool_live_slot(pool, p, "free");
     if (!slot)
         return;
+    bp_pool_check_overrun(pool, slot, "free");
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     bp_pool_release(pool, cache, slot);
     bp_tcache_leave(cache);

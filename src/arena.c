@@ -272,15 +272,108 @@ static struct bp_slot *carve_locked(struct bp_arena *arena, size_t class_index)
     return slot;
 }
 
+/* --- the order in which slots are used, for a hardened arena ------------------------------------------------------ */
+
+/* So many slots are there to choose from, where the class has a span with as many. */
+enum { CHOICE_SLOTS = 16 };
+
+void bp_arena_harden(struct bp_arena *arena)
+{
+    uint64_t words[2] = {0};
+    const void *bytes = bp_os_random_bytes();
+    if (bytes)
+        memcpy(words, bytes, sizeof words);
+    arena->secret = bp_mix(words[0]) ^ bp_mix(words[1] + (uintptr_t)arena->reservation);
+    arena->random = bp_mix(arena->secret);
+    arena->next_unit = 1; /* before the first slot lies what is not accessible, too */
+    bp_store_relaxed(&arena->commit_is_charged, true);
+    bp_store_relaxed(&arena->can_move, false);
+}
+
+static size_t random_below_locked(struct bp_arena *arena, size_t limit)
+{
+    arena->random += UINT64_C(0x9e3779b97f4a7c15);
+    return bp_mix(arena->random) % limit;
+}
+
+/* The link to one of the first slots of the class's clean list, after carving some; NULL when there is none. */
+static struct bp_slot **choose_locked(struct bp_arena *arena, size_t class_index)
+{
+    struct bp_slot **head = &arena->clean[class_index];
+    size_t count = 0;
+    for (const struct bp_slot *slot = *head; slot && count < CHOICE_SLOTS; slot = slot->next)
+        count++;
+    const struct bp_span *span = arena->current[class_index];
+    while (count < CHOICE_SLOTS && (count == 0 || (span && span->carved_count < span->slot_count))) {
+        struct bp_slot *slot = carve_locked(arena, class_index);
+        if (!slot)
+            break;
+        slot->next = *head;
+        *head = slot;
+        span = arena->current[class_index];
+        count++;
+    }
+    if (count == 0)
+        return NULL;
+    for (size_t steps = random_below_locked(arena, count); steps > 0; steps--)
+        head = &(*head)->next;
+    return head;
+}
+
+/* One of the class that waits in the quarantine, when there is no other. */
+static struct bp_slot *release_locked(struct bp_arena *arena, size_t class_index)
+{
+    for (size_t i = 0; i < arena->quarantine_count; i++) {
+        struct bp_slot *slot = arena->quarantine[i];
+        if (slot->class_index == class_index) {
+            arena->quarantine[i] = arena->quarantine[--arena->quarantine_count];
+            return slot;
+        }
+    }
+    return NULL;
+}
+
+static struct bp_slot *take_random_locked(struct bp_arena *arena, size_t class_index)
+{
+    struct bp_slot **link = choose_locked(arena, class_index);
+    if (!link)
+        return release_locked(arena, class_index);
+    struct bp_slot *slot = *link;
+    *link = slot->next;
+    return slot;
+}
+
+/* Takes a slot in; returns the one that leaves for it, or NULL. */
+static struct bp_slot *detain_locked(struct bp_arena *arena, struct bp_slot *slot)
+{
+    if (arena->quarantine_count < BP_QUARANTINE_SLOTS) {
+        arena->quarantine[arena->quarantine_count++] = slot;
+        return NULL;
+    }
+    size_t i = random_below_locked(arena, BP_QUARANTINE_SLOTS);
+    struct bp_slot *leaving = arena->quarantine[i];
+    arena->quarantine[i] = slot;
+    return leaving;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+static struct bp_slot *take_locked(struct bp_arena *arena, size_t class_index)
+{
+    if (BP_UNLIKELY(arena->secret != 0))
+        return take_random_locked(arena, class_index);
+    struct bp_slot *slot = arena->clean[class_index];
+    if (!slot)
+        return carve_locked(arena, class_index);
+    arena->clean[class_index] = slot->next;
+    return slot;
+}
+
 struct bp_slot *bp_arena_take(struct bp_arena *arena, size_t class_index)
 {
     for (;;) {
         (void)bp_lock_acquire(&arena->lock);
-        struct bp_slot *slot = arena->clean[class_index];
-        if (slot)
-            arena->clean[class_index] = slot->next;
-        else
-            slot = carve_locked(arena, class_index);
+        struct bp_slot *slot = take_locked(arena, class_index);
         bp_lock_release(&arena->lock);
         /* One that the program touched while it was free, and that cannot be mapped anew, is given up. */
         if (!slot || BP_LIKELY(!bp_slot_is_tainted(slot)) || bp_arena_renew(arena, slot))
@@ -292,8 +385,12 @@ void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot)
 {
     BP_ASSERT(slot->live == NULL);
     (void)bp_lock_acquire(&arena->lock);
-    slot->next = arena->clean[slot->class_index];
-    arena->clean[slot->class_index] = slot;
+    if (BP_UNLIKELY(arena->secret != 0))
+        slot = detain_locked(arena, slot);
+    if (slot) {
+        slot->next = arena->clean[slot->class_index];
+        arena->clean[slot->class_index] = slot;
+    }
     bp_lock_release(&arena->lock);
 }
 

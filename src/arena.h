@@ -28,6 +28,7 @@
 
 enum {
     BP_SEAMS_MAX = 3,
+    BP_QUARANTINE_SLOTS = 256,
     /*
      * From here on moving pages beats copying them, and beats faulting fresh ones: a move costs 8 to 12 us whatever
      * its size, 256 KiB to copy 11 us, to fault 30 us at the least.
@@ -111,6 +112,10 @@ struct bp_arena {
     struct bp_span *current[BP_CLASS_COUNT];       /* lock: the span that fresh slots come from */
     struct bp_slot *clean[BP_CLASS_COUNT];         /* lock */
     struct bp_span *spans;                         /* lock */
+    uint64_t secret;                               /* const: 0 unless bp_arena_harden() was called */
+    uint64_t random;                               /* lock: what random order comes from */
+    struct bp_slot *quarantine[BP_QUARANTINE_SLOTS]; /* lock */
+    size_t quarantine_count;                       /* lock */
 };
 
 /* Reserves address space. 0, or -ENOMEM when not even a small reservation could be had. */
@@ -121,6 +126,11 @@ void bp_arena_set_huge(struct bp_arena *arena, enum bp_hugepages mode);
 void bp_arena_pin(struct bp_arena *arena);
 /* In a forked child, which inherits no pins. */
 void bp_arena_after_fork(struct bp_arena *arena);
+/*
+ * Before the first slot is taken: pages are accessible only as far as a block needs them, clean slots of all classes
+ * wait in one quarantine until it is full and a random one of them leaves, and slots are taken in random order.
+ */
+void bp_arena_harden(struct bp_arena *arena);
 /* Gives the address space back. */
 void bp_arena_fini(struct bp_arena *arena);
 

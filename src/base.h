@@ -49,6 +49,14 @@ BP_COLD BP_NORETURN void bp_assert_failed(const char *what, const char *file, in
 #define BP_ASSERT_SLOW(x) ((void)sizeof(x))
 #endif
 
+/* Every bit of the result depends on every bit of `x` (the finaliser of splitmix64). */
+static inline uint64_t bp_mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
 BP_ALWAYS_INLINE bool bp_is_pow2(size_t x)
 {
     return x != 0 && (x & (x - 1)) == 0;

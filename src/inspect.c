@@ -26,6 +26,8 @@ struct bp_slot *bp_pool_live_slot(struct bp_pool *pool, const void *p, const cha
 
 static size_t usable_bytes(const struct bp_pool *pool, const struct bp_slot *slot)
 {
+    if (pool->is_hardened)
+        return slot->size_bytes; /* what follows must stay as it is */
     uintptr_t start = (uintptr_t)bp_slot_block(slot);
     return bp_align_up(start + slot->size_bytes, pool->arena.page_bytes) - start;
 }
@@ -34,6 +36,14 @@ size_t bp_pool_usable_bytes(struct bp_pool *pool, const void *p)
 {
     const struct bp_slot *slot = bp_pool_live_slot(pool, p, "malloc_usable_size");
     return slot ? usable_bytes(pool, slot) : 0;
+}
+
+void bp_pool_check_overrun(struct bp_pool *pool, const struct bp_slot *slot, const char *call)
+{
+    if (BP_LIKELY(!pool->is_hardened) || bp_slot_is_tainted(slot) || bp_harden_is_intact(&pool->arena, slot))
+        return;
+    bp_misuse_overrun(pool->on_error, call, slot);
+    count_misuse(pool);
 }
 
 bool bp_pool_check_sized(struct bp_pool *pool, const void *p, size_t size_bytes, size_t align_bytes,

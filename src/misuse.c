@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "misuse.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "out.h"
 
-enum kind { FOREIGN, NEVER_GIVEN, INSIDE_LIVE, BESIDE_LIVE, FREED, INSIDE_FREED, WRONG_SIZE };
+enum kind { FOREIGN, NEVER_GIVEN, INSIDE_LIVE, BESIDE_LIVE, FREED, INSIDE_FREED, WRONG_SIZE, OVERRUN };
 
 static _Atomic(unsigned) said; /* a bit for each kind */
 
@@ -68,7 +69,8 @@ void bp_misuse_pointer(struct bp_arena *arena, enum bp_on_error on_error, const 
         complain(&line, on_error, FOREIGN, NULL);
         return;
     }
-    if ((uintptr_t)p % BP_COLOUR_STEP_BYTES != 0)
+    /* Where blocks start; hardened ones end where they should instead. */
+    if ((uintptr_t)p % (arena->secret != 0 ? _Alignof(max_align_t) : BP_COLOUR_STEP_BYTES) != 0)
         bp_text_add(&line, "unaligned, ");
     struct bp_owner *owner = bp_owner_at(arena, bp_arena_offset(arena, p));
     uintptr_t records = bp_owner_records(owner);
@@ -91,4 +93,13 @@ void bp_misuse_size(enum bp_on_error on_error, const char *call, const struct bp
         bp_text_add(&line, " aligned to %zu", align_bytes);
     bp_text_add(&line, ", but it is a block of %zu bytes", slot->size_bytes);
     complain(&line, on_error, WRONG_SIZE, slot);
+}
+
+void bp_misuse_overrun(enum bp_on_error on_error, const char *call, const struct bp_slot *slot)
+{
+    char data[256];
+    struct bp_text line = {.data = data, .size = sizeof data};
+    bp_text_add(&line, "%s(%p): something was written behind the block of %zu bytes", call,
+                (const void *)bp_slot_block(slot), slot->size_bytes);
+    complain(&line, on_error, OVERRUN, slot);
 }

@@ -17,5 +17,7 @@ BP_COLD void bp_misuse_pointer(struct bp_arena *arena, enum bp_on_error on_error
 /* Says that the program freed a live block as one of another size or alignment. */
 BP_COLD void bp_misuse_size(enum bp_on_error on_error, const char *call, const struct bp_slot *slot, size_t size_bytes,
                             size_t align_bytes);
+/* Says that bytes behind a live block are not what they were. */
+BP_COLD void bp_misuse_overrun(enum bp_on_error on_error, const char *call, const struct bp_slot *slot);
 
 #endif

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -292,6 +293,17 @@ struct bp_os_ops bp_os = {
 size_t bp_os_page_bytes(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE); /* from the auxiliary vector: no system call */
+}
+
+const void *bp_os_random_bytes(void)
+{
+    return (const void *)getauxval(AT_RANDOM); // NOLINT(performance-no-int-to-ptr)
+}
+
+void bp_os_seal(void *address, size_t bytes)
+{
+    int saved_errno = errno;
+    (void)result_of(syscall(SYS_mprotect, address, bytes, PROT_READ), saved_errno);
 }
 
 unsigned bp_os_cpu_count(void)

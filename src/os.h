@@ -92,6 +92,10 @@ void bp_os_name(void *address, size_t bytes, const char *name);
  */
 void bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
                          void (*visit)(const char *path, const char *data, void *context), void *context);
+/* Sixteen bytes that differ from process to process; NULL where the kernel gave none. */
+const void *bp_os_random_bytes(void);
+/* Nobody writes to these whole pages of our own any more. */
+void bp_os_seal(void *address, size_t bytes);
 /* Reads at most size - 1 bytes and terminates them. Returns the count or a negative errno. */
 int bp_os_read_file(const char *path, char *data, size_t size);
 

@@ -40,10 +40,14 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
         pool->scrub = (enum bp_scrub)options->scrub;
         size_t bytes = bp_options_share_bytes(options->thread_cache_bytes, pool->budget.memory_bytes);
         pool->paranoid_every = options->paranoid;
+        pool->is_hardened = options->harden != 0;
         /* No free may take the hit path then; and pages that are moved would take along what is to be found on them. */
-        size_t buffers = pool->scrub == BP_SCRUB_OFF && options->paranoid == 0 ? options->thread_cache_buffers : 0;
+        bool by_hits = pool->scrub == BP_SCRUB_OFF && options->paranoid == 0 && !pool->is_hardened;
+        size_t buffers = by_hits ? options->thread_cache_buffers : 0;
         if (options->paranoid != 0)
             bp_store_relaxed(&pool->arena.can_move, false);
+        if (pool->is_hardened)
+            bp_arena_harden(&pool->arena);
         /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
         (void)bp_tcaches_init(&pool->caches, id, buffers, bytes, &pool->shards, &pool->meta);
         bp_decay_init(&pool->decay, options->decay_ms);

@@ -13,6 +13,7 @@
  */
 #include "clear.h"
 #include "decay.h"
+#include "harden.h"
 #include "options.h"
 #include "populate.h"
 #include "scrub.h"
@@ -33,6 +34,7 @@ struct bp_pool {
     bool drops_at_fork;    /* const */
     enum bp_scrub scrub;   /* const */
     enum bp_on_error on_error; /* const */
+    bool is_hardened;          /* const: see harden.h */
     size_t paranoid_every;     /* const: of so many freed blocks, one is looked at by plain.h; 0: none */
     _Atomic(size_t) paranoid_count; /* frees so far, if so; relaxed */
 };
@@ -70,10 +72,19 @@ struct bp_slot *bp_pool_live_slot(struct bp_pool *pool, const void *p, const cha
  */
 bool bp_pool_check_sized(struct bp_pool *pool, const void *p, size_t size_bytes, size_t align_bytes,
                          const char *call);
+/* Was something written behind a live block? Then that was misuse, if the pool can tell: see harden.h. */
+void bp_pool_check_overrun(struct bp_pool *pool, const struct bp_slot *slot, const char *call);
 /* Purges all that is free, but for caches of threads that are in the middle of an operation. Returns the bytes. */
 size_t bp_pool_trim(struct bp_pool *pool);
 /* Ages what is free, if it is time to: see decay.h. Slow operations do it themselves. */
 void bp_pool_tick(struct bp_pool *pool);
+
+/* The class that a request is served from. */
+static inline size_t bp_pool_class_for(const struct bp_pool *pool, size_t size_bytes, size_t align_bytes)
+{
+    return BP_UNLIKELY(pool->is_hardened) ? bp_harden_class_of(&pool->arena, size_bytes, align_bytes)
+                                          : bp_class_of_aligned(size_bytes, align_bytes);
+}
 
 /*
  * The hit path. `size_bytes` is within the pool's range; `id` is the pool's, given by the caller as one with a single

@@ -91,7 +91,7 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
 static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes,
                              enum bp_counter reason)
 {
-    size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
+    size_t class_index = bp_min(bp_pool_class_for(pool, size_bytes, 1) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
     void *moved = bp_pool_alloc_class(pool, class_index, size_bytes, 1, false);
     if (!moved)
         return NULL;
@@ -111,9 +111,10 @@ void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes)
     struct bp_slot *slot = bp_pool_live_slot(pool, p, "realloc");
     if (!slot)
         return NULL;
+    bp_pool_check_overrun(pool, slot, "realloc");
     if (!bp_pool_serves(pool, size_bytes, 1))
         return bp_pool_refuse(pool);
-    if (resize_in_place(pool, slot, p, size_bytes))
+    if (!pool->is_hardened && resize_in_place(pool, slot, p, size_bytes))
         return p;
     enum bp_counter reason = reason_to_copy(pool, slot);
     void *moved = reason == BP_COUNT_realloc_copied_refused ? grow_by_moving(pool, slot, size_bytes) : NULL;

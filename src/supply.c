@@ -273,6 +273,8 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
 
     /* Slots start at a multiple of the alignment; the part of the colour that would spoil it is left out. */
     char *p = slot->home - ((uintptr_t)slot->home & (BP_COLOUR_BYTES - 1) & (align_bytes - 1));
+    if (BP_UNLIKELY(pool->is_hardened))
+        p = bp_harden_place(&pool->arena, slot, size_bytes, align_bytes);
     size_t before_bytes = slot->dirty_bytes;
     size_t extent = bp_slot_extent(&pool->arena, slot, p, size_bytes);
     if (extent >= before_bytes + BP_MOVE_MIN_BYTES && !may_grow(pool, extent - before_bytes))
@@ -286,6 +288,8 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
     }
     slot->live = p;
     slot->size_bytes = size_bytes;
+    if (BP_UNLIKELY(pool->is_hardened))
+        bp_harden_seal(&pool->arena, slot);
     size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
     bool is_zero = warm_bytes <= offset || pool->scrub == BP_SCRUB_FREE;
 

@@ -29,6 +29,7 @@ CONFIGURATIONS = {
     'tight': Configuration({'CACHE_BYTES': '3M', 'MIN_SIZE': '32K'}),
     'capped': Configuration({'MAX_BYTES': '4M', 'MAX_SIZE': '2M'}),
     'paranoid': Configuration({'PARANOID': '1'}),
+    'hardened': Configuration({'HARDEN': '1'}),
     'off': Configuration({'MODE': 'off'}, pools=False),
     'libc': Configuration({'UNDERLYING': 'libc'}),
     'jemalloc': Configuration({'UNDERLYING': 'jemalloc'}, chain='jemalloc'),
@@ -257,6 +258,19 @@ SPECIAL = {
         *(Case('workload', {'SKIP': skip}) for skip in ('foo', 'work', 'foo,bar*')),
         *(Case('workload', {'SKIP': skip}, pools=False, says=[INACTIVE]) for skip in ('workload', 'foo,*load')),
         Case('workload', {'ONLY': 'work*', 'SKIP': '*load'}, pools=False, says=[INACTIVE]),
+    ],
+    # What is written or read where nothing may be stops the program, there and then if there is a page of its own for that.
+    'harden': [
+        *(Case(f'overrun {deed}', stdout='', killed='SIGSEGV')
+          for deed in ('write_behind', 'read_behind', 'far_before', 'use_after_free', 'realloc_away')),
+        *(Case(f'overrun {deed}', stdout='', stderr=[rf'~bufpool: {call}\({AT}\): something was written behind the block of 1000001 bytes '
+               r'\(class 1M, pid {pid}\)'], killed='SIGABRT')
+          for deed, call in (('between', 'free'), ('between_realloc', 'realloc'))),
+        Case('overrun between', WARN, stderr=[f'~bufpool: free\\({AT}\\): something was written .*'], says=['misuses == 1']),
+        Case('overrun nothing', says=['mode == "hardened"', 'hit_rate == 0', 'misuses == 0', 'renewed == large_requests', 'cached_bytes == live_bytes == 0']),
+        Case('overrun options'),
+        *(Case(f'misuse {deed} 1', stdout='', stderr=[line], killed='SIGABRT') for deed, line in MISUSES),
+        Case('misuse_sized right', says=['misuses == 0']),
     ],
     'devices': [
         Case('devices auto', says=['mode == "forward"', 'mode_reason == "libibverbs.so.1"', 'renewed >= 1', 'large_requests == 3']),

@@ -24,7 +24,7 @@ IDENTITIES = [
     'sorted(c["size_bytes"] for c in classes) == [c["size_bytes"] for c in classes]',
     'realloc_copied == realloc_copied_small + realloc_copied_changed + realloc_copied_mappings + realloc_copied_refused',
     'realloc_exchanged <= realloc_moved and realloc_exchanged_bytes <= realloc_moved_bytes',
-    'mode in ("pool", "off", "forward")',
+    'mode in ("pool", "off", "forward", "hardened")',
     'reason in ("end", "signal")',
     'isinstance(program, str) and isinstance(estimate_method, str)',
 ]

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Errors that a hardened pool makes visible. The argument names one; "nothing" is a program without. */
+#include "victim.h"
+#include <sys/mman.h>
+
+enum { SIZE = 1000000, ODD_SIZE = 1000001 }; /* the first is a multiple of every alignment that malloc promises */
+
+static void put(char *p)
+{
+    *(volatile char *)p = 1;
+}
+
+int main(int argc, char **argv)
+{
+    const char *deed = argc > 1 ? argv[1] : "nothing";
+    char *block = make(SIZE), *odd = make(ODD_SIZE);
+    if (strcmp(deed, "write_behind") == 0)
+        put(block + SIZE);
+    else if (strcmp(deed, "read_behind") == 0)
+        (void)*(volatile char *)(block + SIZE);
+    else if (strcmp(deed, "far_before") == 0)
+        put(block - 4096);
+    else if (strncmp(deed, "between", 7) == 0)
+        put(odd + ODD_SIZE);
+    if (strcmp(deed, "between_realloc") == 0)
+        CHECK((odd = realloc(odd, 3 * SIZE)) != NULL);
+    free(block);
+    free(odd);
+    if (strcmp(deed, "use_after_free") == 0) {
+        put(block + SIZE / 2);
+    } else if (strcmp(deed, "realloc_away") == 0) {
+        odd = make(SIZE);
+        CHECK(realloc(odd, SIZE / 2) != NULL);
+        put(odd);
+    } else if (strcmp(deed, "options") == 0) {
+        /* A write to what the program was configured with: it lies on read-only pages. */
+        char line[512];
+        unsigned long start, end, sealed = 0;
+        FILE *maps = fopen("/proc/self/maps", "r");
+        CHECK(maps != NULL);
+        while (fgets(line, sizeof line, maps))
+            if (sscanf(line, "%lx-%lx r--p 00000000 00:00 0", &start, &end) == 2 && end - start == 65536)
+                sealed++;
+        (void)fclose(maps);
+        CHECK(sealed >= 1);
+    }
+    return done();
+}
