@@ -51,6 +51,16 @@ void *bp_real_find_next(const char *name)
     return symbol;
 }
 
+void *bp_real_find_first(const char *name)
+{
+    if (!bp_real_is_found())
+        return NULL;
+    int saved_errno = errno;
+    void *symbol = dlsym(RTLD_DEFAULT, name);
+    errno = saved_errno;
+    return symbol;
+}
+
 /* A function pointer from dlsym(), stored without a cast that ISO C has no meaning for. */
 static void find_into(void *ret_function, const char *name)
 {

@@ -41,6 +41,8 @@ void *bp_real_find(const char *name);
  * still being found, when looking for names may call it.
  */
 void *bp_real_find_next(const char *name);
+/* The definition that the program uses, ours or one that was loaded before us; NULL while it cannot be looked for. */
+void *bp_real_find_first(const char *name);
 /*
  * As bp_real_find() for a C++ operator, if it is more than a way to malloc and free: NULL when it comes from the C++
  * library or from the underlying allocator itself.
