@@ -36,6 +36,9 @@ enum {
     BP_MOVE_MIN_BYTES = 256 * 1024,
 };
 
+/* Does the kernel move the pages of several mappings at once? */
+enum bp_across { BP_ACROSS_UNKNOWN, BP_ACROSS_YES, BP_ACROSS_NO };
+
 /* Who may touch which field follows from who owns the slot; see the table in src/README.md. */
 struct bp_slot {
     _Alignas(BP_CACHELINE_BYTES) char *home; /* slot base + colour; what a request without alignment gets */
@@ -105,6 +108,7 @@ struct bp_arena {
     _Atomic(size_t) moves_left;                    /* atomic: to new places before mappings are counted anew; relaxed */
     _Atomic(size_t) moves_granted;                 /* atomic: the sum of what moves_left was raised by; relaxed */
     _Atomic(size_t) moves_refused;                 /* atomic: in a row, as there were too many mappings; relaxed */
+    _Atomic(int) moves_across;                     /* relaxed: of the kind bp_across */
     _Atomic(bool) has_holes;                       /* release: pairs with acquire in bp_arena_is_hole() */
     struct bp_pins pins;
     struct bp_huge huge;
@@ -286,5 +290,10 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
  * Where the kernel refuses (locked memory) the slot stays dirty and charged: its contents must be expected to survive.
  */
 size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_bytes);
+
+/* --- what arena.c and move.c share ------------------------------------------------------------------------------- */
+
+void bp_arena_set_dirty(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes);
+void bp_slot_want_huge(struct bp_slot *slot);
 
 #endif

@@ -25,6 +25,9 @@ enum { PATH_BYTES = 1024 };
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
 #ifndef MAP_HUGE_2MB
 #define MAP_HUGE_2MB (21 << 26)
 #endif
@@ -171,11 +174,39 @@ static int os_resident(const void *address)
     return error < 0 ? (int)error : in_memory & 1;
 }
 
+/* Maps the range if nothing is there; a kernel that does not know how to say so may map it elsewhere. */
+static void fill_hole(void *address, size_t bytes)
+{
+    int saved_errno = errno;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+    long result = syscall(SYS_mmap, address, bytes, PROT_READ | PROT_WRITE, flags, -1, 0L);
+    if (result != -1 && result != (long)address)
+        (void)syscall(SYS_munmap, result, bytes);
+    errno = saved_errno;
+}
+
 static int os_move(void *from, void *to, size_t bytes)
 {
     int saved_errno = errno;
     int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
-    return (int)result_of(syscall(SYS_mremap, from, bytes, bytes, flags, to) == -1 ? -1 : 0, saved_errno);
+    long error = result_of(syscall(SYS_mremap, from, bytes, bytes, flags, to) == -1 ? -1 : 0, saved_errno);
+    /* Older kernels (6.1) unmap what is at the new place before they find out that they cannot. */
+    if (error != 0)
+        fill_hole(to, bytes);
+    return (int)error;
+}
+
+bool bp_os_moves_across(void)
+{
+    size_t page_bytes = bp_os_page_bytes();
+    char *memory = os_map(8 * page_bytes);
+    if (!memory)
+        return false;
+    memory[0] = memory[6 * page_bytes] = 1;
+    bool across = os_move(memory + 6 * page_bytes, memory + page_bytes, page_bytes) == 0 &&
+                  os_move(memory, memory + 3 * page_bytes, 2 * page_bytes) == 0;
+    (void)os_unmap(memory, 8 * page_bytes);
+    return across;
 }
 
 static int open_file(const char *path)

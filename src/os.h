@@ -39,7 +39,8 @@ struct bp_os_ops {
     int (*resident)(const void *address);
     /*
      * Moves pages to another place, where they replace what was there; the old place stays mapped and is empty. All of
-     * it or nothing: -EFAULT when the pages do not lie in one mapping of the kernel's.
+     * it or nothing: -EFAULT when the pages do not lie in one mapping of the kernel's. A move that fails may have
+     * emptied the new place.
      */
     int (*move)(void *from, void *to, size_t bytes);
     /* How many more mappings the kernel lets this process have; SIZE_MAX when nobody can tell. Reads all of them. */
@@ -56,6 +57,8 @@ struct bp_os_ops {
 extern struct bp_os_ops bp_os;
 extern const struct bp_os_ops bp_os_default;
 
+/* Does this kernel move pages of several mappings at once? Found out by trying. */
+bool bp_os_moves_across(void);
 /* The kernel's page size in bytes, a power of two. */
 size_t bp_os_page_bytes(void);
 /* CPUs that this process may run on, at least 1. */

@@ -111,6 +111,7 @@ Test(os, pages_of_two_mappings_move_together_or_not_at_all)
     const char *empty = memory + (moved ? 0 : 3 * page);
     cr_assert(stamp_holds(there, 0, page, 5) && stamp_holds(there + page, 0, page, 6));
     cr_assert(is_zero(empty, 2 * page));
+    cr_assert_eq(bp_os_moves_across(), moved);
 }
 
 Test(os, failures_are_negative_and_leave_errno_alone)

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Move: pages that change from one slot to another without being copied. Declared in arena.h.
+ *
+ * Layer: 3.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "arena.h"
+#include "os.h"
+
+/*
+ * Pages that were moved form a mapping of their own and split the one around it; a slot that is moved to again adds
+ * none. The kernel allows a process 65530 mappings by default. A quarter may be ours, and a quarter must be left when
+ * we add some. So they are counted before the first moves, and whenever the number of moves has doubled.
+ */
+#define MAPPINGS_OURS ((size_t)16384)
+#define MAPPINGS_KEPT ((size_t)16384)
+#define MAPPINGS_PER_MOVE 2
+#define MOVES_PER_COUNT ((size_t)256)
+/* When there are too many, the program may give some back: one refusal in so many looks. */
+#define REFUSALS_PER_COUNT 1024
+
+/* Notes that the pages from `start` to `end` are one mapping now, apart from what is around them. */
+static void note_seams(struct bp_slot *slot, size_t start_page, size_t end_page)
+{
+    uint32_t seams[BP_SEAMS_MAX + 2];
+    unsigned count = 0;
+    unsigned known = (unsigned)bp_min(slot->seam_count, BP_SEAMS_MAX);
+    unsigned i = 0;
+    for (; i < known && slot->seam_pages[i] < start_page; i++)
+        seams[count++] = slot->seam_pages[i];
+    if (start_page > 0)
+        seams[count++] = (uint32_t)start_page;
+    seams[count++] = (uint32_t)end_page;
+    for (; i < known; i++) {
+        if (slot->seam_pages[i] > end_page)
+            seams[count++] = slot->seam_pages[i];
+    }
+    if (slot->seam_count > BP_SEAMS_MAX || count > BP_SEAMS_MAX) {
+        slot->seam_count = BP_SEAMS_MAX + 1;
+        return;
+    }
+    for (i = 0; i < count; i++)
+        slot->seam_pages[i] = seams[i];
+    slot->seam_count = (uint8_t)count & 127;
+}
+
+/* Can pages of several mappings be moved together? A kernel that cannot does harm when it is asked to (os_move()). */
+static bool moves_across(struct bp_arena *arena)
+{
+    int answer = bp_load_relaxed(&arena->moves_across);
+    if (answer == BP_ACROSS_UNKNOWN) {
+        answer = bp_os_moves_across() ? BP_ACROSS_YES : BP_ACROSS_NO;
+        bp_store_relaxed(&arena->moves_across, answer);
+    }
+    return answer == BP_ACROSS_YES;
+}
+
+/* Do these pages of the slot lie in several mappings, as far as is known? */
+static bool crosses_seam(const struct bp_slot *slot, size_t start_page, size_t end_page)
+{
+    for (unsigned i = 0; i < bp_min(slot->seam_count, BP_SEAMS_MAX); i++) {
+        if (slot->seam_pages[i] > start_page && slot->seam_pages[i] < end_page)
+            return true;
+    }
+    return slot->seam_count > BP_SEAMS_MAX;
+}
+
+void bp_slot_want_huge(struct bp_slot *slot)
+{
+    __atomic_store_n(&slot->wants_huge, true, __ATOMIC_RELAXED);
+}
+
+static void grant_moves(struct bp_arena *arena)
+{
+    size_t granted = bp_load_relaxed(&arena->moves_granted);
+    size_t mappings_left = bp_os.mappings_left();
+    size_t moves = (mappings_left - bp_min(mappings_left, MAPPINGS_KEPT)) / MAPPINGS_PER_MOVE;
+    moves = bp_min(moves, bp_max(granted, MOVES_PER_COUNT));
+    moves = bp_min(moves, MAPPINGS_OURS / MAPPINGS_PER_MOVE - bp_min(granted, MAPPINGS_OURS / MAPPINGS_PER_MOVE));
+    bp_add_relaxed(&arena->moves_granted, moves);
+    bp_store_relaxed(&arena->moves_left, moves);
+    if (moves > 0)
+        bp_store_relaxed(&arena->moves_refused, 0);
+}
+
+bool bp_arena_may_move(struct bp_arena *arena)
+{
+    if (!bp_load_relaxed(&arena->can_move))
+        return false;
+    if (bp_load_relaxed(&arena->moves_left) == 0 &&
+        bp_add_relaxed(&arena->moves_refused, 1u) % REFUSALS_PER_COUNT == 0)
+        grant_moves(arena);
+    return bp_load_relaxed(&arena->moves_left) > 0;
+}
+
+/* Moves pages of one slot, from `from_bytes` on, to `to_bytes` of another. */
+static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_bytes, struct bp_slot *to,
+                      size_t to_bytes, size_t bytes)
+{
+    if (to->seam_count == 0 ? !bp_arena_may_move(arena) : !bp_load_relaxed(&arena->can_move))
+        return -ENOMEM;
+    /* The kernel would refuse, and the older it is the more harm it would do before. */
+    if (crosses_seam(from, from_bytes / arena->page_bytes, (from_bytes + bytes) / arena->page_bytes) &&
+        !moves_across(arena))
+        return -EFAULT;
+    int error = bp_os.move(bp_slot_base(arena, from) + from_bytes, bp_slot_base(arena, to) + to_bytes, bytes);
+    if (error == -ENOSYS || error == -EINVAL)
+        bp_store_relaxed(&arena->can_move, false); /* the kernel cannot: do not ask again */
+    if (error == -ENOMEM)
+        bp_store_relaxed(&arena->moves_left, 0);
+    if (error != 0)
+        return error;
+    if (bp_slot_wants_huge(from)) /* so do the pages, wherever they are */
+        bp_slot_want_huge(to);
+    if (to->seam_count == 0)
+        (void)bp_take_one_relaxed(&arena->moves_left);
+    note_seams(to, to_bytes / arena->page_bytes, (to_bytes + bytes) / arena->page_bytes);
+    return 0;
+}
+
+int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, size_t bytes)
+{
+    BP_ASSERT(bytes <= from->dirty_bytes && bytes % arena->page_bytes == 0);
+    BP_ASSERT(to->dirty_bytes + bytes <= bp_class_stride_bytes(to->class_index));
+    int error = move_range(arena, from, from->dirty_bytes - bytes, to, to->dirty_bytes, bytes);
+    if (error != 0)
+        return error;
+    bp_arena_set_dirty(arena, from, from->dirty_bytes - bytes);
+    bp_arena_set_dirty(arena, to, to->dirty_bytes + bytes);
+    return 0;
+}
+
+/* Moves all dirty pages, mapping by mapping. Returns how many bytes from the start were moved. */
+static size_t move_all(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to)
+{
+    size_t moved_bytes = 0;
+    for (unsigned i = 0; moved_bytes < from->dirty_bytes; i++) {
+        size_t end_bytes = from->dirty_bytes;
+        if (i < from->seam_count)
+            end_bytes = bp_min(end_bytes, from->seam_pages[i] * arena->page_bytes);
+        if (move_range(arena, from, moved_bytes, to, moved_bytes, end_bytes - moved_bytes) != 0)
+            break;
+        moved_bytes = end_bytes;
+    }
+    return moved_bytes;
+}
+
+int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, struct bp_slot *spare,
+                      size_t dirty_bytes)
+{
+    BP_ASSERT(from->live && !to->live && spare->dirty_bytes == 0 && dirty_bytes >= from->dirty_bytes);
+    if (from->seam_count > BP_SEAMS_MAX)
+        return -EFAULT;
+    dirty_bytes = bp_arena_whole_bytes(arena, to->class_index, dirty_bytes);
+    /* From here on the sum of dirty bytes grows by what lies beyond both slots' present pages. */
+    size_t present_bytes = bp_max(from->dirty_bytes, to->dirty_bytes);
+    size_t added_bytes = dirty_bytes - bp_min(dirty_bytes, present_bytes);
+    if (!bp_budget_charge_footprint(arena->budget, added_bytes))
+        return -EDQUOT;
+    size_t front_bytes = bp_min(from->dirty_bytes, to->dirty_bytes);
+    int error = front_bytes > 0 ? move_range(arena, to, 0, spare, 0, front_bytes) : 0;
+    size_t moved_bytes = error == 0 ? move_all(arena, from, to) : 0;
+    if (moved_bytes == 0) {
+        bp_budget_return_footprint(arena->budget, added_bytes);
+        if (front_bytes > 0 && error == 0) {
+            /* The front of `to` is empty but counts as dirty, which is a bound; what moved counts once more. */
+            bp_arena_set_dirty(arena, spare, front_bytes);
+            bp_add_relaxed(&arena->budget->footprint_bytes, front_bytes);
+        }
+        return -ENOMEM;
+    }
+    /* Where the kernel stopped half way, the rest is copied: the block lives at the new place now. */
+    size_t rest_bytes = from->dirty_bytes - moved_bytes;
+    memcpy(bp_slot_base(arena, to) + moved_bytes, bp_slot_base(arena, from) + moved_bytes, rest_bytes);
+    to->home = bp_slot_base(arena, to) + (from->live - bp_slot_base(arena, from));
+    to->live = to->home;
+    from->live = NULL;
+    bp_arena_set_dirty(arena, spare, front_bytes);
+    bp_arena_set_dirty(arena, to, bp_max(present_bytes, dirty_bytes));
+    if (rest_bytes > 0) {
+        bp_add_relaxed(&arena->budget->footprint_bytes, from->dirty_bytes);
+        (void)bp_arena_purge(arena, from, 0);
+    } else {
+        bp_arena_set_dirty(arena, from, 0);
+    }
+    return 0;
+}
