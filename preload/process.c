@@ -32,7 +32,7 @@ BP_COLD static struct bp_pool *make_pool(void)
         bp_prefill(&bp_process_pool, bp_process_options.prefill);
         bp_store_release(&state, READY); /* pairs with acquire in bp_process_pool_peek() */
         if (bp_process_options.verbose) {
-            char line[160];
+            char line[512];
             struct bp_text text = {.data = line, .size = sizeof line};
             bp_text_add(&text, "pool made: address space ");
             bp_text_add_bytes(&text, bp_process_pool.arena.reservation_bytes);
@@ -40,6 +40,10 @@ BP_COLD static struct bp_pool *make_pool(void)
                         bp_process_pool.cpu_count, bp_process_pool.shards.count, bp_process_pool.caches.buffers_max);
             bp_text_add_bytes(&text, bp_process_pool.budget.cached_limit_bytes);
             bp_text_add(&text, " cached");
+            if (bp_process_pool.numa) {
+                bp_text_add(&text, ", ");
+                bp_numa_describe(bp_process_pool.numa, &text);
+            }
             bp_say("%s", line);
         }
     } else {

@@ -168,6 +168,20 @@ BP_EXPORT long mbind(void *address, unsigned long bytes, int mode, const unsigne
                 : syscall(SYS_mbind, address, bytes, mode, nodes, nodes_max, flags);
 }
 
+/* Defined by libnuma. */
+long set_mempolicy(int mode, const unsigned long *nodes, unsigned long nodes_max);
+
+/* Touches no range, but those that come: the pool asks what is wanted now. */
+BP_EXPORT long set_mempolicy(int mode, const unsigned long *nodes, unsigned long nodes_max)
+{
+    FIND_NEXT(set_mempolicy);
+    long result = next ? next(mode, nodes, nodes_max) : syscall(SYS_set_mempolicy, mode, nodes, nodes_max);
+    struct bp_pool *pool = bp_process_pool_peek();
+    if (pool)
+        bp_pool_follow_policy(pool);
+    return result;
+}
+
 /* --- mappings ----------------------------------------------------------------------------------------------------- */
 
 BP_EXPORT int munmap(void *address, size_t bytes)

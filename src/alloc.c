@@ -19,6 +19,11 @@ void *bp_pool_refuse(struct bp_pool *pool)
 void *bp_pool_alloc_class(struct bp_pool *pool, size_t class_index, size_t size_bytes, size_t align_bytes, bool zero)
 {
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    if (BP_UNLIKELY(bp_tcache_place(cache) >= pool->arena.place_count)) {
+        bp_count(&cache->counters, BP_COUNT_own_policy, 1);
+        bp_tcache_leave(cache);
+        return NULL;
+    }
     struct bp_taken taken = bp_supply_take(pool, cache, class_index, size_bytes, align_bytes);
     struct bp_slot *slot = taken.slot;
     size_t dirty_bytes = taken.dirty_bytes;

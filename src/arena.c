@@ -38,8 +38,12 @@ static size_t wanted_reservation_bytes(void)
 
 int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget *budget)
 {
-    *arena = (struct bp_arena){
-        .meta = meta, .budget = budget, .page_bytes = bp_os_page_bytes(), .huge.whole_stride_bytes = SIZE_MAX};
+    *arena = (struct bp_arena){.meta = meta,
+                               .budget = budget,
+                               .page_bytes = bp_os_page_bytes(),
+                               .huge.whole_stride_bytes = SIZE_MAX,
+                               .place_count = 1};
+    arena->places = &arena->only;
     bp_lock_init(&arena->lock, BP_RANK_ARENA);
     bool charged = bp_os_commit_is_charged();
     bp_store_relaxed(&arena->commit_is_charged, charged);
@@ -68,6 +72,18 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
     }
     bp_store_relaxed(&arena->base, start);
     bp_store_release(&arena->bytes, end - start);
+    return 0;
+}
+
+int bp_arena_use_places(struct bp_arena *arena, struct bp_numa *numa)
+{
+    if (numa && numa->count > 1) {
+        arena->places = bp_meta_alloc(arena->meta, numa->count * sizeof *arena->places);
+        if (!arena->places)
+            return -ENOMEM;
+        arena->place_count = numa->count;
+    }
+    arena->numa = numa;
     return 0;
 }
 
@@ -162,13 +178,33 @@ bool bp_arena_is_hole(struct bp_arena *arena, const void *p)
     return records == 0 || !bp_slot_of(records, owner, p)->home;
 }
 
+/* Binds a range of the place anew, whose binding went with what was mapped there. */
+void bp_arena_bind(const struct bp_arena *arena, unsigned place, void *start, size_t bytes)
+{
+    if (arena->numa)
+        (void)bp_numa_bind(arena->numa, place, start, bytes, false);
+}
+
 /* Maps a part of a slot anew. */
 static int map_anew(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes)
 {
     int error = bp_os.renew(start, bytes, !bp_load_relaxed(&arena->commit_is_charged));
-    if (error == 0)
+    if (error == 0) {
         bp_huge_mapped(&arena->huge, slot->class_index, start, bytes);
+        bp_arena_bind(arena, bp_slot_place(arena, slot), start, bytes);
+    }
     return error;
+}
+
+/* Clean slots would become resident as a whole. */
+static void lock_down_clean_locked(struct bp_arena *arena, const struct bp_arena_place *place)
+{
+    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
+        for (struct bp_slot *slot = place->clean[class_index]; slot; slot = slot->next) {
+            if (slot->dirty_bytes == 0)
+                (void)map_anew(arena, slot, bp_slot_base(arena, slot), bp_class_stride_bytes(class_index));
+        }
+    }
 }
 
 void bp_arena_lock_down(struct bp_arena *arena)
@@ -176,22 +212,17 @@ void bp_arena_lock_down(struct bp_arena *arena)
     bp_arena_shrink(arena);
     bp_store_relaxed(&arena->commit_is_charged, true);
     bp_store_relaxed(&arena->can_move, false);
-    /* Clean slots would become resident as a whole. */
     (void)bp_lock_acquire(&arena->lock);
-    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
-        for (struct bp_slot *slot = arena->clean[class_index]; slot; slot = slot->next) {
-            if (slot->dirty_bytes == 0)
-                (void)map_anew(arena, slot, bp_slot_base(arena, slot), bp_class_stride_bytes(class_index));
-        }
-    }
+    for (unsigned i = 0; i < arena->place_count; i++)
+        lock_down_clean_locked(arena, &arena->places[i]);
     bp_lock_release(&arena->lock);
 }
 
 /*
- * A new span for the class: one unit, or as many as a slot needs. Aligned to the stride, so that a slot is aligned to
- * its size; the units skipped for that are lost, which is address space only.
+ * A new span for the place and class: one unit, or as many as a slot needs. Aligned to the stride, so that a slot is
+ * aligned to its size; the units skipped for that are lost, which is address space only.
  */
-static struct bp_span *add_span_locked(struct bp_arena *arena, size_t class_index)
+static struct bp_span *add_span_locked(struct bp_arena *arena, unsigned place, size_t class_index)
 {
     size_t unit_bytes = (size_t)1 << arena->unit_shift;
     size_t stride_bytes = bp_class_stride_bytes(class_index);
@@ -212,17 +243,18 @@ static struct bp_span *add_span_locked(struct bp_arena *arena, size_t class_inde
         .slots = slots,
         .next = arena->spans,
         .stride_shift = bp_class_stride_shift(class_index),
+        .place = place,
         .class_index = class_index,
         .slot_count = slot_count,
     };
     bp_huge_mapped(&arena->huge, class_index, span->base, span_bytes);
+    bp_arena_bind(arena, place, span->base, span_bytes);
     arena->spans = span;
     arena->next_unit = end >> arena->unit_shift;
     uintptr_t records = (uintptr_t)slots - (start >> span->stride_shift) * sizeof *slots;
     for (size_t unit = (start - region) >> arena->unit_shift; unit < arena->next_unit; unit++) {
         struct bp_owner *owner = &arena->owners[unit];
-        owner->stride_shift = (uint8_t)span->stride_shift;
-        owner->class_index = (uint8_t)class_index;
+        owner->key = bp_key_of(place, span->stride_shift);
         bp_store_release(&owner->records, records); /* pairs with acquire in bp_owner_records() */
     }
     return span;
@@ -241,14 +273,14 @@ static int commit_locked(const struct bp_arena *arena, struct bp_span *span, siz
     return error;
 }
 
-static struct bp_slot *carve_locked(struct bp_arena *arena, size_t class_index)
+static struct bp_slot *carve_locked(struct bp_arena *arena, unsigned place, size_t class_index)
 {
-    struct bp_span *span = arena->current[class_index];
+    struct bp_span *span = arena->places[place].current[class_index];
     if (!span || span->carved_count == span->slot_count) {
-        span = add_span_locked(arena, class_index);
+        span = add_span_locked(arena, place, class_index);
         if (!span)
             return NULL;
-        arena->current[class_index] = span;
+        arena->places[place].current[class_index] = span;
     }
     size_t number = span->carved_count;
     if (commit_locked(arena, span, (number + 1) << span->stride_shift) != 0)
@@ -284,21 +316,21 @@ static size_t random_below_locked(struct bp_arena *arena, size_t limit)
     return bp_mix(arena->random) % limit;
 }
 
-/* The link to one of the first slots of the class's clean list, after carving some; NULL when there is none. */
-static struct bp_slot **choose_locked(struct bp_arena *arena, size_t class_index)
+/* The link to one of the first slots of the clean list, after carving some; NULL when there is none. */
+static struct bp_slot **choose_locked(struct bp_arena *arena, unsigned place, size_t class_index)
 {
-    struct bp_slot **head = &arena->clean[class_index];
+    struct bp_slot **head = &arena->places[place].clean[class_index];
     size_t count = 0;
     for (const struct bp_slot *slot = *head; slot && count < CHOICE_SLOTS; slot = slot->next)
         count++;
-    const struct bp_span *span = arena->current[class_index];
+    const struct bp_span *span = arena->places[place].current[class_index];
     while (count < CHOICE_SLOTS && (count == 0 || (span && span->carved_count < span->slot_count))) {
-        struct bp_slot *slot = carve_locked(arena, class_index);
+        struct bp_slot *slot = carve_locked(arena, place, class_index);
         if (!slot)
             break;
         slot->next = *head;
         *head = slot;
-        span = arena->current[class_index];
+        span = arena->places[place].current[class_index];
         count++;
     }
     if (count == 0)
@@ -309,11 +341,11 @@ static struct bp_slot **choose_locked(struct bp_arena *arena, size_t class_index
 }
 
 /* One of the class that waits in the quarantine, when there is no other. */
-static struct bp_slot *release_locked(struct bp_arena *arena, size_t class_index)
+static struct bp_slot *release_locked(struct bp_arena *arena, unsigned place, size_t class_index)
 {
     for (size_t i = 0; i < arena->quarantine_count; i++) {
         struct bp_slot *slot = arena->quarantine[i];
-        if (slot->class_index == class_index) {
+        if (slot->class_index == class_index && bp_slot_place(arena, slot) == place) {
             arena->quarantine[i] = arena->quarantine[--arena->quarantine_count];
             return slot;
         }
@@ -321,11 +353,11 @@ static struct bp_slot *release_locked(struct bp_arena *arena, size_t class_index
     return NULL;
 }
 
-static struct bp_slot *take_random_locked(struct bp_arena *arena, size_t class_index)
+static struct bp_slot *take_random_locked(struct bp_arena *arena, unsigned place, size_t class_index)
 {
-    struct bp_slot **link = choose_locked(arena, class_index);
+    struct bp_slot **link = choose_locked(arena, place, class_index);
     if (!link)
-        return release_locked(arena, class_index);
+        return release_locked(arena, place, class_index);
     struct bp_slot *slot = *link;
     *link = slot->next;
     return slot;
@@ -346,22 +378,23 @@ static struct bp_slot *detain_locked(struct bp_arena *arena, struct bp_slot *slo
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-static struct bp_slot *take_locked(struct bp_arena *arena, size_t class_index)
+static struct bp_slot *take_locked(struct bp_arena *arena, unsigned place, size_t class_index)
 {
     if (BP_UNLIKELY(arena->secret != 0))
-        return take_random_locked(arena, class_index);
-    struct bp_slot *slot = arena->clean[class_index];
+        return take_random_locked(arena, place, class_index);
+    struct bp_slot **clean = &arena->places[place].clean[class_index];
+    struct bp_slot *slot = *clean;
     if (!slot)
-        return carve_locked(arena, class_index);
-    arena->clean[class_index] = slot->next;
+        return carve_locked(arena, place, class_index);
+    *clean = slot->next;
     return slot;
 }
 
-struct bp_slot *bp_arena_take(struct bp_arena *arena, size_t class_index)
+struct bp_slot *bp_arena_take(struct bp_arena *arena, unsigned place, size_t class_index)
 {
     for (;;) {
         (void)bp_lock_acquire(&arena->lock);
-        struct bp_slot *slot = take_locked(arena, class_index);
+        struct bp_slot *slot = take_locked(arena, place, class_index);
         bp_lock_release(&arena->lock);
         /* One that the program touched while it was free, and that cannot be mapped anew, is given up. */
         if (!slot || BP_LIKELY(!bp_slot_is_tainted(slot)) || bp_arena_renew(arena, slot))
@@ -376,8 +409,9 @@ void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot)
     if (BP_UNLIKELY(arena->secret != 0))
         slot = detain_locked(arena, slot);
     if (slot) {
-        slot->next = arena->clean[slot->class_index];
-        arena->clean[slot->class_index] = slot;
+        struct bp_slot **clean = &arena->places[bp_slot_place(arena, slot)].clean[slot->class_index];
+        slot->next = *clean;
+        *clean = slot;
     }
     bp_lock_release(&arena->lock);
 }
@@ -389,6 +423,28 @@ void bp_arena_set_dirty(struct bp_arena *arena, struct bp_slot *slot, size_t dir
         bp_add_relaxed(&arena->pins.bytes, dirty_bytes - slot->dirty_bytes);
     slot->dirty_bytes = dirty_bytes;
     slot->room_bytes = dirty_bytes > colour ? dirty_bytes - colour : 0;
+}
+
+/* The footprint grows by memory of a place, whatever the limit. */
+void bp_arena_add_to_place(struct bp_arena *arena, unsigned place, size_t bytes)
+{
+    if (arena->place_count > 1)
+        bp_add_relaxed(&arena->places[place].footprint_bytes, bytes);
+}
+
+bool bp_arena_charge(struct bp_arena *arena, unsigned place, size_t bytes)
+{
+    if (!bp_budget_charge_footprint(arena->budget, bytes))
+        return false;
+    bp_arena_add_to_place(arena, place, bytes);
+    return true;
+}
+
+void bp_arena_uncharge(struct bp_arena *arena, unsigned place, size_t bytes)
+{
+    bp_budget_return_footprint(arena->budget, bytes);
+    if (arena->place_count > 1)
+        bp_sub_relaxed(&arena->places[place].footprint_bytes, bytes);
 }
 
 const char *bp_arena_flags(const struct bp_arena *arena, const struct bp_slot *slot)
@@ -431,12 +487,12 @@ int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_b
         return 0;
     dirty_bytes = bp_arena_whole_bytes(arena, slot->class_index, dirty_bytes);
     size_t added = dirty_bytes - slot->dirty_bytes;
-    if (!bp_budget_charge_footprint(arena->budget, added))
+    if (!bp_arena_charge(arena, bp_slot_place(arena, slot), added))
         return -EDQUOT;
     if (bp_load_relaxed(&arena->commit_is_charged)) {
         int error = bp_os.commit(bp_slot_base(arena, slot) + slot->dirty_bytes, added);
         if (error != 0) {
-            bp_budget_return_footprint(arena->budget, added);
+            bp_arena_uncharge(arena, bp_slot_place(arena, slot), added);
             return error;
         }
     }
@@ -472,7 +528,7 @@ size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_
     bp_arena_set_dirty(arena, slot, keep_bytes);
     if (keep_bytes == 0)
         forget_pin(arena, slot);
-    bp_budget_return_footprint(arena->budget, purged);
+    bp_arena_uncharge(arena, bp_slot_place(arena, slot), purged);
     return purged;
 }
 
@@ -498,7 +554,7 @@ static void mark_slots(struct bp_arena *arena, const void *address, size_t bytes
     while (start < end) {
         struct bp_owner *owner = bp_owner_at(arena, start - base);
         uintptr_t records = bp_owner_records(owner);
-        size_t step_bytes = (size_t)1 << (records != 0 ? owner->stride_shift : arena->unit_shift);
+        size_t step_bytes = (size_t)1 << (records != 0 ? bp_key_stride_shift(owner->key) : arena->unit_shift);
         if (records != 0)
             mark(bp_slot_of(records, owner, (const void *)start)); // NOLINT(performance-no-int-to-ptr)
         start = bp_align_down(start, step_bytes) + step_bytes;
@@ -520,7 +576,7 @@ bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
     BP_ASSERT(slot->live == NULL);
     if (map_anew(arena, slot, bp_slot_base(arena, slot), bp_class_stride_bytes(slot->class_index)) != 0)
         return false;
-    bp_budget_return_footprint(arena->budget, slot->dirty_bytes);
+    bp_arena_uncharge(arena, bp_slot_place(arena, slot), slot->dirty_bytes);
     forget_pin(arena, slot);
     bp_arena_set_dirty(arena, slot, 0);
     if (slot->seam_count > 0)

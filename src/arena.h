@@ -9,7 +9,7 @@
  *            and a wrong free is seen.
  * Layer:     3.
  * Terms:     unit  - the piece of the reservation that one entry of the owner table covers
- *            span  - a run of units given to one size class; cut into slots of one stride
+ *            span  - a run of units given to one size class and place (numa.h); cut into slots of one stride
  *            slot  - room for one buffer; its record is a struct bp_slot
  *            clean - a free slot whose pages were given back
  * Owns:      slots that were never handed out, and clean ones. Every other slot belongs to a thread cache, a shard or
@@ -23,6 +23,7 @@
 #include "huge.h"
 #include "lock.h"
 #include "meta.h"
+#include "numa.h"
 #include "pin.h"
 #include "sizeclass.h"
 
@@ -72,11 +73,28 @@ struct bp_span {
     struct bp_slot *slots;  /* const: one record a slot */
     struct bp_span *next;   /* lock: all spans of the arena */
     unsigned stride_shift;  /* const */
-    size_t class_index;   /* const */
+    unsigned place;         /* const */
+    size_t class_index;     /* const */
     size_t slot_count;      /* const */
     size_t carved_count;    /* lock: slots handed out at least once */
     size_t committed_bytes; /* lock: from base */
 };
+
+/*
+ * Where a slot belongs, as one number: the stride's shift in the lowest bits, as a shift by the whole number uses only
+ * these, and above them the place.
+ */
+enum { BP_KEY_PLACE_SHIFT = 6 };
+
+BP_ALWAYS_INLINE unsigned bp_key_of(unsigned place, unsigned stride_shift)
+{
+    return place << BP_KEY_PLACE_SHIFT | stride_shift;
+}
+
+BP_ALWAYS_INLINE unsigned bp_key_stride_shift(unsigned key)
+{
+    return key & ((1u << BP_KEY_PLACE_SHIFT) - 1);
+}
 
 /*
  * What a free must know of the unit that its pointer lies in. One load leads from the address to the slot's record:
@@ -85,9 +103,14 @@ struct bp_span {
  */
 struct bp_owner {
     _Atomic(uintptr_t) records; /* 0 while the unit is in no span; release: pairs with acquire in bp_owner_records() */
-    uint8_t stride_shift;       /* const once records is set */
-    uint8_t class_index;        /* const once records is set */
-    uint16_t node;              /* const once records is set: NUMA node whose memory the span holds */
+    uint32_t key;               /* const once records is set: see bp_key_of() */
+};
+
+/* What the slots of one place come from. */
+struct bp_arena_place {
+    struct bp_span *current[BP_CLASS_COUNT]; /* lock: the span that fresh slots come from */
+    struct bp_slot *clean[BP_CLASS_COUNT];   /* lock */
+    _Atomic(size_t) footprint_bytes;         /* sum of dirty_bytes; only where there are several places */
 };
 
 struct bp_arena {
@@ -113,17 +136,21 @@ struct bp_arena {
     struct bp_pins pins;
     struct bp_huge huge;
     size_t next_unit;                              /* lock */
-    struct bp_span *current[BP_CLASS_COUNT];       /* lock: the span that fresh slots come from */
-    struct bp_slot *clean[BP_CLASS_COUNT];         /* lock */
     struct bp_span *spans;                         /* lock */
     uint64_t secret;                               /* const: 0 unless bp_arena_harden() was called */
     uint64_t random;                               /* lock: what random order comes from */
     struct bp_slot *quarantine[BP_QUARANTINE_SLOTS]; /* lock */
     size_t quarantine_count;                       /* lock */
+    struct bp_numa *numa;                          /* const: NULL when there is nothing to bind */
+    unsigned place_count;                          /* const */
+    struct bp_arena_place *places;                 /* const */
+    struct bp_arena_place only;                    /* of these, if there is one */
 };
 
 /* Reserves address space. 0, or -ENOMEM when not even a small reservation could be had. */
 int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget *budget);
+/* Before the first slot: gives each place its own spans, bound to its node. 0 or -ENOMEM. NULL: there is one place. */
+int bp_arena_use_places(struct bp_arena *arena, struct bp_numa *numa);
 /* Before the first slot is taken. Huge pages of the reserved pool are not moved. */
 void bp_arena_set_huge(struct bp_arena *arena, enum bp_hugepages mode);
 /* From now on what slots get is pinned, each slot as a whole or not at all. Pages are not moved then. */
@@ -197,10 +224,15 @@ BP_ALWAYS_INLINE uintptr_t bp_owner_records(struct bp_owner *owner)
  * The record of the slot that `p` lies in, carved or not, given its owner's records; there are none (0) where no span
  * is.
  */
+BP_ALWAYS_INLINE struct bp_slot *bp_slot_by_key(uintptr_t records, unsigned key, const void *p)
+{
+    uintptr_t number = (uintptr_t)p >> bp_key_stride_shift(key);
+    return (struct bp_slot *)(records + number * sizeof(struct bp_slot)); // NOLINT(performance-no-int-to-ptr)
+}
+
 BP_ALWAYS_INLINE struct bp_slot *bp_slot_of(uintptr_t records, const struct bp_owner *owner, const void *p)
 {
-    uintptr_t number = (uintptr_t)p >> owner->stride_shift;
-    return (struct bp_slot *)(records + number * sizeof(struct bp_slot)); // NOLINT(performance-no-int-to-ptr)
+    return bp_slot_by_key(records, owner->key, p);
 }
 
 /* True when `p`, which the arena contains, is no address of a slot: somebody else's, by then. */
@@ -209,6 +241,14 @@ bool bp_arena_is_hole(struct bp_arena *arena, const void *p);
 BP_ALWAYS_INLINE char *bp_slot_base(const struct bp_arena *arena, const struct bp_slot *slot)
 {
     return slot->home - ((uintptr_t)slot->home & (arena->page_bytes - 1));
+}
+
+/* The place whose memory the slot has (numa.h). */
+BP_ALWAYS_INLINE unsigned bp_slot_place(struct bp_arena *arena, const struct bp_slot *slot)
+{
+    if (BP_LIKELY(arena->place_count == 1))
+        return 0;
+    return bp_owner_at(arena, bp_arena_offset(arena, slot->home))->key >> BP_KEY_PLACE_SHIFT;
 }
 
 /* The block that the program holds. */
@@ -261,7 +301,7 @@ BP_ALWAYS_INLINE size_t bp_arena_whole_bytes(const struct bp_arena *arena, size_
 const char *bp_arena_flags(const struct bp_arena *arena, const struct bp_slot *slot);
 
 /* A slot without memory (dirty_bytes == 0), never used or clean. Extend it before use. */
-struct bp_slot *bp_arena_take(struct bp_arena *arena, size_t class_index);
+struct bp_slot *bp_arena_take(struct bp_arena *arena, unsigned place, size_t class_index);
 /* Takes back a slot whose memory was purged as far as the kernel let us. */
 void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot);
 /*
@@ -274,7 +314,7 @@ bool bp_arena_may_move(struct bp_arena *arena);
 /*
  * Moves the last `bytes` (whole pages) of the dirty extent of `from` to the end of that of `to`, without copying and
  * without a fault. 0, or a negative errno and nothing moved: the kernel is too old, or these pages lie in several of
- * its mappings, or there would be too many of those.
+ * its mappings, or there would be too many of those. Both are of one place.
  */
 int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, size_t bytes);
 /*
@@ -294,6 +334,12 @@ size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_
 /* --- what arena.c and move.c share ------------------------------------------------------------------------------- */
 
 void bp_arena_set_dirty(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes);
+/* Takes memory of a place into the footprint, and out of it; the last one whatever the limit. */
+bool bp_arena_charge(struct bp_arena *arena, unsigned place, size_t bytes);
+void bp_arena_uncharge(struct bp_arena *arena, unsigned place, size_t bytes);
+void bp_arena_add_to_place(struct bp_arena *arena, unsigned place, size_t bytes);
+/* Binds a range of a place whose binding went with what was mapped there. */
+void bp_arena_bind(const struct bp_arena *arena, unsigned place, void *start, size_t bytes);
 void bp_slot_want_huge(struct bp_slot *slot);
 
 #endif

@@ -24,7 +24,7 @@ size_t bp_tcache_cached_bytes(const struct bp_tcache *cache)
     size_t sum = 0;
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++)
         sum += bp_load_relaxed(&cache->bins[class_index].cached_bytes);
-    return sum;
+    return sum + bp_tcache_away_bytes(cache);
 }
 
 static void add_cached_bytes(const struct bp_tcache *cache, void *context)

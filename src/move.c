@@ -102,7 +102,6 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
 {
     if (to->seam_count == 0 ? !bp_arena_may_move(arena) : !bp_load_relaxed(&arena->can_move))
         return -ENOMEM;
-    /* The kernel would refuse, and the older it is the more harm it would do before. */
     if (crosses_seam(from, from_bytes / arena->page_bytes, (from_bytes + bytes) / arena->page_bytes) &&
         !moves_across(arena))
         return -EFAULT;
@@ -111,8 +110,10 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
         bp_store_relaxed(&arena->can_move, false); /* the kernel cannot: do not ask again */
     if (error == -ENOMEM)
         bp_store_relaxed(&arena->moves_left, 0);
-    if (error != 0)
+    if (error != 0) {
+        bp_arena_bind(arena, bp_slot_place(arena, to), bp_slot_base(arena, to) + to_bytes, bytes);
         return error;
+    }
     if (bp_slot_wants_huge(from)) /* so do the pages, wherever they are */
         bp_slot_want_huge(to);
     if (to->seam_count == 0)
@@ -123,6 +124,7 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
 
 int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, size_t bytes)
 {
+    BP_ASSERT(bp_slot_place(arena, from) == bp_slot_place(arena, to));
     BP_ASSERT(bytes <= from->dirty_bytes && bytes % arena->page_bytes == 0);
     BP_ASSERT(to->dirty_bytes + bytes <= bp_class_stride_bytes(to->class_index));
     int error = move_range(arena, from, from->dirty_bytes - bytes, to, to->dirty_bytes, bytes);
@@ -151,6 +153,8 @@ static size_t move_all(struct bp_arena *arena, struct bp_slot *from, struct bp_s
 int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, struct bp_slot *spare,
                       size_t dirty_bytes)
 {
+    BP_ASSERT(bp_slot_place(arena, from) == bp_slot_place(arena, to));
+    BP_ASSERT(bp_slot_place(arena, from) == bp_slot_place(arena, spare));
     BP_ASSERT(from->live && !to->live && spare->dirty_bytes == 0 && dirty_bytes >= from->dirty_bytes);
     if (from->seam_count > BP_SEAMS_MAX)
         return -EFAULT;
@@ -158,17 +162,18 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
     /* From here on the sum of dirty bytes grows by what lies beyond both slots' present pages. */
     size_t present_bytes = bp_max(from->dirty_bytes, to->dirty_bytes);
     size_t added_bytes = dirty_bytes - bp_min(dirty_bytes, present_bytes);
-    if (!bp_budget_charge_footprint(arena->budget, added_bytes))
+    if (!bp_arena_charge(arena, bp_slot_place(arena, to), added_bytes))
         return -EDQUOT;
     size_t front_bytes = bp_min(from->dirty_bytes, to->dirty_bytes);
     int error = front_bytes > 0 ? move_range(arena, to, 0, spare, 0, front_bytes) : 0;
     size_t moved_bytes = error == 0 ? move_all(arena, from, to) : 0;
     if (moved_bytes == 0) {
-        bp_budget_return_footprint(arena->budget, added_bytes);
+        bp_arena_uncharge(arena, bp_slot_place(arena, to), added_bytes);
         if (front_bytes > 0 && error == 0) {
             /* The front of `to` is empty but counts as dirty, which is a bound; what moved counts once more. */
             bp_arena_set_dirty(arena, spare, front_bytes);
             bp_add_relaxed(&arena->budget->footprint_bytes, front_bytes);
+            bp_arena_add_to_place(arena, bp_slot_place(arena, spare), front_bytes);
         }
         return -ENOMEM;
     }
@@ -182,6 +187,7 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
     bp_arena_set_dirty(arena, to, bp_max(present_bytes, dirty_bytes));
     if (rest_bytes > 0) {
         bp_add_relaxed(&arena->budget->footprint_bytes, from->dirty_bytes);
+        bp_arena_add_to_place(arena, bp_slot_place(arena, from), from->dirty_bytes);
         (void)bp_arena_purge(arena, from, 0);
     } else {
         bp_arena_set_dirty(arena, from, 0);

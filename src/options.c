@@ -7,7 +7,7 @@
 
 #include "out.h"
 
-enum kind { SIZE, SHARE, COUNT, WORD, TEXT };
+enum kind { SIZE, SHARE, COUNT, WORD, NODES, TEXT };
 
 struct row {
     const char *name;
@@ -44,6 +44,7 @@ void bp_options_init(struct bp_options *options)
 #define BP_DEFAULT_SHARE(field, value) options->field = (value);
 #define BP_DEFAULT_COUNT(field, value) options->field = (value);
 #define BP_DEFAULT_WORD(field, value) options->field = (value);
+#define BP_DEFAULT_NODES(field, value) options->field = (struct bp_numa_choice){.mode = (value)};
 #define BP_DEFAULT_TEXT(field, value) options->field[0] = '\0'; /* no page is touched for the rest */
 #define OPT(kind, field, name, fallback, min, max, accepted, shown, help) BP_DEFAULT_##kind(field, fallback)
 #include "options.def"
@@ -129,6 +130,49 @@ static int find_word(const char *words, const char *text)
     return -1;
 }
 
+/* "0-3,5": sets a bit for each number. Returns NULL or what is wrong. */
+static const char *parse_nodes(const char *text, size_t max, uint64_t *ret_nodes)
+{
+    *ret_nodes = 0;
+    for (;;) {
+        size_t first;
+        const char *rest = parse_number(text, &first);
+        size_t last = first;
+        if (rest && *rest == '-')
+            rest = parse_number(rest + 1, &last);
+        if (!rest || (*rest != '\0' && *rest != ','))
+            return "not a list of nodes";
+        if (first > last || last > max)
+            return "out of range";
+        for (size_t node = first; node <= last; node++)
+            *ret_nodes |= (uint64_t)1 << node;
+        if (*rest == '\0')
+            return NULL;
+        text = rest + 1;
+    }
+}
+
+static const char *parse_numa(const char *text, size_t max, struct bp_numa_choice *ret_choice)
+{
+    static const char *const words[] = {[BP_NUMA_AUTO] = "auto",
+                                        [BP_NUMA_OFF] = "off",
+                                        [BP_NUMA_LOCAL] = "local",
+                                        [BP_NUMA_INTERLEAVE] = "interleave",
+                                        [BP_NUMA_PREFERRED] = "preferred:",
+                                        [BP_NUMA_BIND] = "bind:"};
+    for (unsigned mode = 0; mode < sizeof words / sizeof words[0]; mode++) {
+        bool has_nodes = mode >= BP_NUMA_PREFERRED;
+        size_t length = strlen(words[mode]) + !has_nodes;
+        if (strncmp(text, words[mode], length) != 0)
+            continue;
+        *ret_choice = (struct bp_numa_choice){.mode = (enum bp_numa_mode)mode};
+        const char *wrong = has_nodes ? parse_nodes(text + length, max, &ret_choice->nodes) : NULL;
+        bool several = (ret_choice->nodes & (ret_choice->nodes - 1)) != 0;
+        return !wrong && several && mode == BP_NUMA_PREFERRED ? "more than one node" : wrong;
+    }
+    return "not a known word";
+}
+
 /* Stores the value, or returns what is wrong with it. */
 static const char *parse_value(const struct row *row, const char *text, struct bp_options *options)
 {
@@ -156,6 +200,13 @@ static const char *parse_value(const struct row *row, const char *text, struct b
             wrong = "not a known word";
         value = (size_t)position;
         break;
+    }
+    case NODES: {
+        struct bp_numa_choice choice;
+        wrong = parse_numa(text, row->max, &choice);
+        if (!wrong)
+            memcpy(field, &choice, sizeof choice);
+        return wrong;
     }
     case TEXT: {
         size_t length = strlen(text);

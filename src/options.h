@@ -22,6 +22,21 @@ enum bp_scrub { BP_SCRUB_OFF, BP_SCRUB_FREE, BP_SCRUB_ALLOC };
 enum bp_devices { BP_DEVICES_AUTO, BP_DEVICES_POOL };
 enum bp_stats { BP_STATS_OFF, BP_STATS_TEXT, BP_STATS_JSON };
 
+enum bp_numa_mode {
+    BP_NUMA_AUTO,
+    BP_NUMA_OFF,
+    BP_NUMA_LOCAL,
+    BP_NUMA_INTERLEAVE,
+    BP_NUMA_PREFERRED,
+    BP_NUMA_BIND
+};
+
+/* Which memory nodes are used, and how. */
+struct bp_numa_choice {
+    enum bp_numa_mode mode;
+    uint64_t nodes; /* a bit for each that was named */
+};
+
 /* A percentage of the memory this process may use, kept apart from byte counts by the top bits. */
 #define BP_PERCENT_FLAG ((size_t)1 << 62)
 #define BP_PERCENT(n) (BP_PERCENT_FLAG | (size_t)(n))
@@ -33,6 +48,7 @@ struct bp_options {
 #define BP_FIELD_SHARE(field) size_t field;
 #define BP_FIELD_COUNT(field) size_t field;
 #define BP_FIELD_WORD(field) size_t field;
+#define BP_FIELD_NODES(field) struct bp_numa_choice field;
 #define BP_FIELD_TEXT(field) char field[BP_TEXT_OPTION_BYTES];
 #define OPT(kind, field, name, fallback, min, max, accepted, shown, help) BP_FIELD_##kind(field)
 #include "options.def"

@@ -196,19 +196,6 @@ static int os_move(void *from, void *to, size_t bytes)
     return (int)error;
 }
 
-bool bp_os_moves_across(void)
-{
-    size_t page_bytes = bp_os_page_bytes();
-    char *memory = os_map(8 * page_bytes);
-    if (!memory)
-        return false;
-    memory[0] = memory[6 * page_bytes] = 1;
-    bool across = os_move(memory + 6 * page_bytes, memory + page_bytes, page_bytes) == 0 &&
-                  os_move(memory, memory + 3 * page_bytes, 2 * page_bytes) == 0;
-    (void)os_unmap(memory, 8 * page_bytes);
-    return across;
-}
-
 static int open_file(const char *path)
 {
     int saved_errno = errno;
@@ -262,6 +249,19 @@ static size_t os_mappings_left(void)
     return most > count ? most - count : 0;
 }
 
+bool bp_os_moves_across(void)
+{
+    size_t page_bytes = bp_os_page_bytes();
+    char *memory = os_map(8 * page_bytes);
+    if (!memory)
+        return false;
+    memory[0] = memory[6 * page_bytes] = 1;
+    bool across = os_move(memory + 6 * page_bytes, memory + page_bytes, page_bytes) == 0 &&
+                  os_move(memory, memory + 3 * page_bytes, 2 * page_bytes) == 0;
+    (void)os_unmap(memory, 8 * page_bytes);
+    return across;
+}
+
 static int os_fence(void)
 {
     if (bp_os_is_quiet())
@@ -298,6 +298,11 @@ const struct bp_os_ops bp_os_default = {
     .mappings_left = os_mappings_left,
     .fence = os_fence,
     .now_ns = os_now_ns,
+    .bind = bp_os_bind,
+    .policy = bp_os_policy,
+    .allowed_nodes = bp_os_allowed_nodes,
+    .locate = bp_os_locate,
+    .cpu = bp_os_cpu,
     .root = "",
 };
 
@@ -318,6 +323,11 @@ struct bp_os_ops bp_os = {
     .mappings_left = os_mappings_left,
     .fence = os_fence,
     .now_ns = os_now_ns,
+    .bind = bp_os_bind,
+    .policy = bp_os_policy,
+    .allowed_nodes = bp_os_allowed_nodes,
+    .locate = bp_os_locate,
+    .cpu = bp_os_cpu,
     .root = "",
 };
 

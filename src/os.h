@@ -11,6 +11,15 @@
  */
 #include "base.h"
 
+/* Memory nodes are numbered as the kernel does it; a set is a bit for each of the first 64. */
+enum { BP_NODES_MAX = 64 };
+
+/* A memory policy: one of the kernel's modes (MPOL_...) and the nodes that it names. */
+struct bp_policy {
+    int mode;
+    uint64_t nodes;
+};
+
 struct bp_os_ops {
     /* Inaccessible address space that is charged to nobody. */
     void *(*reserve)(size_t bytes);
@@ -49,6 +58,19 @@ struct bp_os_ops {
     int (*fence)(void);
     /* Monotonic, some milliseconds coarse, without a system call. */
     uint64_t (*now_ns)(void);
+    /* From which memory nodes the pages of the range come; with `move`, also those that are there already. */
+    int (*bind)(void *address, size_t bytes, struct bp_policy policy, bool move);
+    /* The same of this thread, where nothing is said about a range. */
+    int (*policy)(struct bp_policy *ret_policy);
+    /* The nodes whose memory this process may use at all. */
+    int (*allowed_nodes)(uint64_t *ret_nodes);
+    /* The node of each page (aligned addresses), or a negative errno for one that is not in memory. */
+    int (*locate)(void **pages, size_t count, int *ret_nodes);
+    /*
+     * The CPU that a thread runs on, or did a moment ago; negative when nobody can tell. The thread is the one whose
+     * copy of a thread-local object is at `theirs`, where this thread's is at `mine`.
+     */
+    int (*cpu)(const void *theirs, const void *mine);
     /* Stands before the paths of all files that are read: "", or a folder of files that a test has captured. */
     const char *root;
 };
@@ -59,6 +81,13 @@ extern const struct bp_os_ops bp_os_default;
 
 /* Does this kernel move pages of several mappings at once? Found out by trying. */
 bool bp_os_moves_across(void);
+/* Entries of the table that nodes.c has. */
+int bp_os_bind(void *address, size_t bytes, struct bp_policy policy, bool move);
+int bp_os_policy(struct bp_policy *ret_policy);
+int bp_os_allowed_nodes(uint64_t *ret_nodes);
+int bp_os_locate(void **pages, size_t count, int *ret_nodes);
+int bp_os_cpu(const void *theirs, const void *mine);
+
 /* The kernel's page size in bytes, a power of two. */
 size_t bp_os_page_bytes(void);
 /* CPUs that this process may run on, at least 1. */

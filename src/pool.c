@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool.h"
 
+#include <errno.h>
+
 #include "os.h"
 
 enum { SHARDS_MIN = 4 };
@@ -15,6 +17,15 @@ static unsigned ceil_pow2(unsigned x)
     return x <= 1 ? 1 : 1u << (32 - __builtin_clz(x - 1));
 }
 
+/* As many as were asked for, about one for each CPU otherwise, in equal parts for all places. */
+static unsigned count_shards(const struct bp_pool *pool, const struct bp_options *options)
+{
+    size_t wanted = options->shard_count != 0 ? options->shard_count : bp_max(pool->cpu_count, SHARDS_MIN);
+    unsigned places = pool->arena.place_count;
+    unsigned total = ceil_pow2((unsigned)bp_min(wanted, BP_SHARDS_MAX));
+    return ceil_pow2((total + places - 1) / places) * places;
+}
+
 int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *options)
 {
     pool->cpu_count = bp_os_cpu_count();
@@ -22,19 +33,18 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
     pool->max_size_bytes = options->max_size_bytes;
     bp_budget_init(&pool->budget, options);
 
-    size_t shard_count = options->shard_count;
-    if (shard_count == 0)
-        shard_count = bp_max(pool->cpu_count, SHARDS_MIN);
-    shard_count = bp_min(ceil_pow2((unsigned)shard_count), BP_SHARDS_MAX);
-
     bp_meta_init(&pool->meta);
     int error = bp_arena_init(&pool->arena, &pool->meta, &pool->budget);
+    if (error == 0) {
+        pool->numa = bp_numa_make(&pool->meta, options->numa);
+        error = bp_arena_use_places(&pool->arena, pool->numa);
+    }
     bp_arena_set_huge(&pool->arena, (enum bp_hugepages)options->hugepages);
     pool->clear.always_writes = options->hugepages == BP_HUGEPAGES_HUGETLB;
     if (options->pin != 0)
         bp_arena_pin(&pool->arena);
     if (error == 0)
-        error = bp_shards_init(&pool->shards, (unsigned)shard_count, options->shard_buffers, &pool->arena,
+        error = bp_shards_init(&pool->shards, count_shards(pool, options), options->shard_buffers, &pool->arena,
                                &pool->budget, &pool->meta);
     if (error == 0) {
         pool->scrub = (enum bp_scrub)options->scrub;
@@ -49,7 +59,10 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
         if (pool->is_hardened)
             bp_arena_harden(&pool->arena);
         /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
-        (void)bp_tcaches_init(&pool->caches, id, buffers, bytes, &pool->shards, &pool->meta);
+        if (bp_tcaches_init(&pool->caches, id, buffers, bytes, &pool->shards, &pool->meta) == -ENOBUFS)
+            error = -ENOMEM;
+    }
+    if (error == 0) {
         bp_decay_init(&pool->decay, options->decay_ms);
         pool->shards.evict.policy = (enum bp_eviction)options->eviction;
         bp_pressure_init(&pool->decay.pressure, options->pressure == BP_PRESSURE_AUTO, pool->decay.swept_ns);
@@ -75,4 +88,12 @@ void bp_pool_tick(struct bp_pool *pool)
     if (BP_UNLIKELY(bp_shards_want_sweep(&pool->shards) || bp_decay_is_due(&pool->decay, now_ns)))
         bp_decay_tick(&pool->decay, &pool->caches, now_ns);
     bp_budget_note_cached(&pool->budget, now_ns);
+}
+
+void bp_pool_follow_policy(struct bp_pool *pool)
+{
+    if (pool->caches.numa) {
+        bp_add_relaxed(&pool->numa->epoch, (size_t)1);
+        bp_tcache_leave(bp_tcache_enter(&pool->caches));
+    }
 }

@@ -30,6 +30,7 @@ struct bp_pool {
     struct bp_clear clear;
     struct bp_populate populate;
     struct bp_meta meta;
+    struct bp_numa *numa;  /* const: NULL when memory comes from wherever the kernel takes it */
     unsigned cpu_count;    /* const */
     bool drops_at_fork;    /* const */
     enum bp_scrub scrub;   /* const */
@@ -76,6 +77,8 @@ bool bp_pool_check_sized(struct bp_pool *pool, const void *p, size_t size_bytes,
 void bp_pool_check_overrun(struct bp_pool *pool, const struct bp_slot *slot, const char *call);
 /* Purges all that is free, but for caches of threads that are in the middle of an operation. Returns the bytes. */
 size_t bp_pool_trim(struct bp_pool *pool);
+/* This thread has changed its memory policy: what it has cached may be of the wrong node. */
+void bp_pool_follow_policy(struct bp_pool *pool);
 /* Ages what is free, if it is time to: see decay.h. Slow operations do it themselves. */
 void bp_pool_tick(struct bp_pool *pool);
 
@@ -104,10 +107,12 @@ BP_ALWAYS_INLINE bool bp_pool_free_fast(struct bp_pool *pool, unsigned id, void 
     uintptr_t records = bp_owner_records(owner);
     if (BP_UNLIKELY(records == 0))
         return false;
-    struct bp_slot *slot = bp_slot_of(records, owner, p);
+    unsigned key = owner->key;
+    struct bp_slot *slot = bp_slot_by_key(records, key, p);
     if (BP_UNLIKELY(slot->live != p))
         return false;
-    bool kept = bp_tcache_push(bp_thread_begin(id), owner->class_index, slot, p);
+    struct bp_tcache *cache = bp_thread_begin(id);
+    bool kept = bp_tcache_push(cache, key ^ bp_thread.place_keys[id], slot, p);
     bp_thread_end();
     return kept;
 }

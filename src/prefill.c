@@ -49,13 +49,21 @@ static enum outcome fill(struct filling *filling, struct bp_slot *slot, size_t b
     return NO_MEMORY;
 }
 
+/* Of all memory nodes, in turn; nobody may ever need the place of a policy of the program's own. */
+static unsigned count_shards(const struct bp_pool *pool)
+{
+    bool has_own = pool->numa && pool->numa->follows_policy;
+    return (pool->arena.place_count - has_own) * pool->shards.per_place;
+}
+
 static enum outcome make_buffer(struct filling *filling, size_t size_bytes)
 {
     struct bp_pool *pool = filling->pool;
     size_t class_index = bp_class_of(size_bytes);
     if (bp_load_relaxed(&pool->shards.shards[filling->shard].bins[class_index].count) >= pool->shards.buffers_max)
         return FULL_SHARDS;
-    struct bp_slot *slot = bp_arena_take(&pool->arena, class_index);
+    unsigned place = filling->shard / pool->shards.per_place;
+    struct bp_slot *slot = bp_arena_take(&pool->arena, place, class_index);
     if (!slot)
         return NO_MEMORY;
     size_t bytes = bp_slot_extent(&pool->arena, slot, slot->home, size_bytes);
@@ -73,7 +81,7 @@ static enum outcome make_buffer(struct filling *filling, size_t size_bytes)
     slot->next = NULL;
     struct bp_chain chain = {.head = slot, .count = 1, .bytes = bytes};
     bp_shard_push(&pool->shards, filling->shard, class_index, chain, filling->counters);
-    filling->shard = (filling->shard + 1) & (pool->shards.count - 1);
+    filling->shard = (filling->shard + 1) % count_shards(pool);
     filling->free_bytes -= bytes;
     filling->made_count++;
     filling->made_bytes += bytes;

@@ -9,9 +9,29 @@
 static const char estimate_method[] =
     "as if each recycled block had come fresh from mmap, been touched once on every page and been unmapped";
 
+static void add_places(const struct bp_tcache *cache, struct bp_stats_snapshot *stats)
+{
+    unsigned here = bp_tcache_place(cache);
+    for (unsigned i = 0; i < stats->place_count; i++) {
+        struct bp_place_stats *row = &stats->places[i];
+        const struct bp_tcache_place *place = &cache->places[i];
+        row->cached_bytes += bp_tcache_away_bytes_to(cache, i);
+        if (i == here) {
+            row->cached_bytes += bp_tcache_cached_bytes(cache) - bp_tcache_away_bytes(cache);
+            row->local_hits += bp_tcache_unplaced_hits(cache);
+        }
+        row->local_hits += bp_load_relaxed(&place->local_hits);
+        row->remote_hits += bp_load_relaxed(&place->remote_hits);
+        row->stolen += bp_load_relaxed(&place->stolen);
+        row->fresh += bp_load_relaxed(&place->fresh);
+        row->fallbacks += bp_load_relaxed(&place->fallbacks);
+    }
+}
+
 static void add_cache(const struct bp_tcache *cache, void *context)
 {
     struct bp_stats_snapshot *stats = context;
+    add_places(cache, stats);
     for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
         const struct bp_bin *bin = &cache->bins[i];
         const struct bp_misses *misses = &cache->misses[i];
@@ -26,14 +46,34 @@ static void add_cache(const struct bp_tcache *cache, void *context)
         stats->counters[i] += bp_load_relaxed(&cache->counters.values[i]);
 }
 
+/* After all caches were added. */
+static void finish_places(struct bp_pool *pool, struct bp_stats_snapshot *stats)
+{
+    struct bp_survey surveys[BP_PLACES_MAX];
+    if (stats->place_count > 0)
+        bp_survey(&pool->arena, surveys);
+    for (unsigned i = 0; i < stats->place_count; i++) {
+        struct bp_place_stats *row = &stats->places[i];
+        const struct bp_place *place = &pool->numa->places[i];
+        size_t footprint_bytes = bp_load_relaxed(&pool->arena.places[i].footprint_bytes);
+        row->node = place->node;
+        row->cached_bytes += bp_shards_place_bytes(&pool->shards, i);
+        row->live_bytes = footprint_bytes - bp_min(footprint_bytes, row->cached_bytes);
+        row->fallbacks += bp_load_relaxed(&place->bind_failures);
+        row->survey = surveys[i];
+    }
+}
+
 void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stats)
 {
     struct bp_stats_snapshot *stats = ret_stats;
     memset(stats, 0, sizeof *stats);
+    stats->place_count = pool->caches.numa ? pool->numa->count : 0;
     bp_tcaches_visit(&pool->caches, add_cache, stats);
     for (unsigned i = 0; i < BP_COUNTER_COUNT; i++)
         stats->counters[i] += bp_load_relaxed(&pool->decay.counters.values[i]);
 
+    finish_places(pool, stats);
     size_t hit_bytes = 0;
     for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
         struct bp_class_stats *row = &stats->classes[i];
@@ -46,7 +86,7 @@ void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stat
         hit_bytes += row->hit_bytes;
     }
     stats->forwarded = stats->counters[BP_COUNT_oversize] + stats->counters[BP_COUNT_over_budget] +
-                       stats->counters[BP_COUNT_no_memory];
+                       stats->counters[BP_COUNT_no_memory] + stats->counters[BP_COUNT_own_policy];
     size_t hits = stats->thread_cache_hits + stats->shard_hits + stats->stolen;
     stats->large_requests = hits + stats->fresh + stats->forwarded;
 
@@ -123,6 +163,32 @@ static void add_class_table(struct bp_text *text, const struct bp_stats_snapshot
     }
 }
 
+static void add_place_table(struct bp_text *text, const struct bp_stats_snapshot *stats)
+{
+    const size_t *counters = stats->counters;
+    bp_text_add(text, "bufpool:   %10s %10s %10s %12s %12s %10s %10s %10s %15s\n", "node", "live", "cached",
+                "local hits", "remote hits", "stolen", "fresh", "fallbacks", "misplaced pages");
+    for (unsigned i = 0; i < stats->place_count; i++) {
+        const struct bp_place_stats *row = &stats->places[i];
+        const struct bp_survey *survey = &row->survey;
+        char cells[3][24];
+        struct bp_text node = {.data = cells[0], .size = sizeof cells[0]};
+        struct bp_text live = {.data = cells[1], .size = sizeof cells[1]};
+        struct bp_text cached = {.data = cells[2], .size = sizeof cells[2]};
+        bp_text_add(&node, row->node == BP_NO_NODE ? "own policy" : "%u", row->node);
+        bp_text_add_bytes(&live, row->live_bytes);
+        bp_text_add_bytes(&cached, row->cached_bytes);
+        bp_text_add(text, "bufpool:   %10s %10s %10s %12zu %12zu %10zu %10zu %10zu %8zu of %zu\n", cells[0], cells[1],
+                    cells[2], row->local_hits, row->remote_hits, row->stolen, row->fresh, row->fallbacks,
+                    survey->live_misplaced + survey->cached_misplaced, survey->live_pages + survey->cached_pages);
+    }
+    bp_text_add(text, "bufpool: buffers sent to their own node %zu; of %zu pages looked at %zu were misplaced: ",
+                counters[BP_COUNT_sent_home], counters[BP_COUNT_checked_pages], counters[BP_COUNT_misplaced_pages]);
+    add_amount(text, "migrated", counters[BP_COUNT_migrated_bytes]);
+    add_amount(text, ", given back", counters[BP_COUNT_misplaced_dropped_bytes]);
+    bp_text_add(text, "\n");
+}
+
 void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
                     const struct bp_report_subject *subject)
 {
@@ -142,8 +208,9 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     bp_text_add(text, "bufpool:   from thread cache %zu, own shard %zu, stolen %zu, fresh %zu, forwarded %zu\n",
                 stats->thread_cache_hits, stats->shard_hits, stats->stolen, stats->fresh, stats->forwarded);
     if (stats->forwarded > 0)
-        bp_text_add(text, "bufpool:   forwarded as oversize %zu, over budget %zu, without memory %zu\n",
-                    counters[BP_COUNT_oversize], counters[BP_COUNT_over_budget], counters[BP_COUNT_no_memory]);
+        bp_text_add(text, "bufpool:   forwarded as oversize %zu, over budget %zu, without memory %zu, own policy %zu\n",
+                    counters[BP_COUNT_oversize], counters[BP_COUNT_over_budget], counters[BP_COUNT_no_memory],
+                    counters[BP_COUNT_own_policy]);
     bp_text_add(text, "bufpool: avoided about %zu page faults and %zu system calls (estimate: %s)\n",
                 stats->faults_avoided, stats->syscalls_avoided, estimate_method);
     add_amount(text, "bufpool: memory live", stats->live_bytes);
@@ -189,7 +256,27 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     bp_text_add(text, "\nbufpool: threads %zu, lock waits %zu, refills %zu, flushes %zu, drops %zu\n", stats->threads,
                 counters[BP_COUNT_contention], counters[BP_COUNT_refills], counters[BP_COUNT_flushes],
                 counters[BP_COUNT_drops]);
+    if (stats->place_count > 0)
+        add_place_table(text, stats);
     add_class_table(text, stats);
+}
+
+static void add_json_places(struct bp_text *text, const struct bp_stats_snapshot *stats)
+{
+    bp_text_add(text, "],\"places\":[");
+    for (unsigned i = 0; i < stats->place_count; i++) {
+        const struct bp_place_stats *row = &stats->places[i];
+        const struct bp_survey *survey = &row->survey;
+        bp_text_add(text, row->node == BP_NO_NODE ? "%s{\"node\":null" : "%s{\"node\":%u", i > 0 ? "," : "", row->node);
+        bp_text_add(text, ",\"live_bytes\":%zu,\"cached_bytes\":%zu,\"local_hits\":%zu,\"remote_hits\":%zu",
+                    row->live_bytes, row->cached_bytes, row->local_hits, row->remote_hits);
+        bp_text_add(text, ",\"stolen\":%zu,\"fresh\":%zu,\"fallbacks\":%zu", row->stolen, row->fresh,
+                    row->fallbacks);
+        bp_text_add(text, ",\"live_pages\":%zu,\"live_misplaced\":%zu", survey->live_pages, survey->live_misplaced);
+        bp_text_add(text, ",\"cached_pages\":%zu,\"cached_misplaced\":%zu}", survey->cached_pages,
+                    survey->cached_misplaced);
+    }
+    bp_text_add(text, "]");
 }
 
 void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats,
@@ -248,5 +335,6 @@ void bp_report_json(struct bp_text *text, const struct bp_stats_snapshot *stats,
                     row->fresh, row->hit_bytes);
         comma = ",";
     }
-    bp_text_add(text, "]}\n");
+    add_json_places(text, stats);
+    bp_text_add(text, "}\n");
 }

@@ -6,10 +6,12 @@
  *
  * Layer:     7. Reads only; other threads may go on meanwhile, so sums of a running program are a moment's view.
  * Invariant: large_requests == thread_cache_hits + shard_hits + stolen + fresh + forwarded.
- *            live_bytes + cached_bytes == footprint_bytes, exactly when the pool is at rest.
+ *            live_bytes + cached_bytes == footprint_bytes, exactly when the pool is at rest. Those of the places add
+ *            up to them; so do their local and remote hits to those of thread caches and shards, stolen ones included.
  */
 #include "out.h"
 #include "pool.h"
+#include "survey.h"
 
 enum { BP_REPORT_SCHEMA_VERSION = 1 };
 
@@ -21,6 +23,19 @@ struct bp_class_stats {
     size_t stolen;
     size_t fresh;
     size_t hit_bytes;
+};
+
+/* What happened at one place, where there are several: requests by the thread's place, memory by its own. */
+struct bp_place_stats {
+    unsigned node; /* BP_NO_NODE: that of the program's own policy */
+    size_t live_bytes;
+    size_t cached_bytes;
+    size_t local_hits;
+    size_t remote_hits;
+    size_t stolen;
+    size_t fresh;
+    size_t fallbacks; /* fresh memory although the node was full, and ranges that could not be bound */
+    struct bp_survey survey;
 };
 
 struct bp_stats_snapshot {
@@ -51,6 +66,8 @@ struct bp_stats_snapshot {
     size_t syscalls_avoided;
     size_t counters[BP_COUNTER_COUNT];
     struct bp_class_stats classes[BP_CLASS_COUNT];
+    unsigned place_count; /* 0 where there is one place */
+    struct bp_place_stats places[BP_PLACES_MAX];
 };
 
 enum bp_report_reason { BP_REPORT_AT_END, BP_REPORT_ON_SIGNAL };

@@ -57,11 +57,15 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
     size_t before = bp_slot_extent(&pool->arena, slot, slot->live, slot->size_bytes);
     size_t moved_bytes = slot->dirty_bytes;
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    /* Pages that move stay on their node, so the block keeps its place. */
+    unsigned place = bp_slot_place(&pool->arena, slot);
     enum bp_source source;
-    struct bp_slot *target = bp_supply_take_warm(pool, cache, class_index, extent, &source);
+    struct bp_slot *target = place == bp_tcache_place(cache)
+                                 ? bp_supply_take_warm(pool, cache, class_index, extent, &source)
+                                 : bp_supply_take_shared(pool, cache, place, class_index, extent);
     if (!target)
-        target = bp_arena_take(&pool->arena, class_index);
-    struct bp_slot *spare = bp_arena_take(&pool->arena, slot->class_index);
+        target = bp_arena_take(&pool->arena, place, class_index);
+    struct bp_slot *spare = bp_arena_take(&pool->arena, place, slot->class_index);
     size_t target_bytes = target ? target->dirty_bytes : 0;
     size_t warm_bytes = bp_max(moved_bytes, target_bytes);
     char *block = NULL;

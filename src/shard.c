@@ -8,7 +8,11 @@ enum { SCAN_MAX = 16 };
 int bp_shards_init(struct bp_shards *shards, unsigned count, size_t buffers_max, struct bp_arena *arena,
                    struct bp_budget *budget, struct bp_meta *meta)
 {
-    *shards = (struct bp_shards){.count = count, .buffers_max = buffers_max, .arena = arena, .budget = budget};
+    *shards = (struct bp_shards){.count = count,
+                                 .per_place = count / arena->place_count,
+                                 .buffers_max = buffers_max,
+                                 .arena = arena,
+                                 .budget = budget};
     shards->shards = bp_meta_alloc(meta, count * sizeof *shards->shards);
     if (!shards->shards)
         return -ENOMEM;
@@ -276,13 +280,21 @@ size_t bp_shards_purge(struct bp_shards *shards, size_t bytes, struct bp_counter
     return purged < bytes ? purged + purge(shards, bytes - purged, pop_hot, counters) : purged;
 }
 
-size_t bp_shards_cached_bytes(const struct bp_shards *shards)
+size_t bp_shards_place_bytes(const struct bp_shards *shards, unsigned place)
 {
     size_t bytes = 0;
-    for (unsigned i = 0; i < shards->count; i++) {
+    for (unsigned i = bp_shard_in(shards, place, 0); i < bp_shard_in(shards, place + 1, 0); i++) {
         for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++)
             bytes += bp_load_relaxed(&shards->shards[i].bins[class_index].bytes);
     }
+    return bytes;
+}
+
+size_t bp_shards_cached_bytes(const struct bp_shards *shards)
+{
+    size_t bytes = 0;
+    for (unsigned place = 0; place < shards->arena->place_count; place++)
+        bytes += bp_shards_place_bytes(shards, place);
     return bytes;
 }
 

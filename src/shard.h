@@ -44,16 +44,23 @@ struct bp_shard {
 
 struct bp_shards {
     struct bp_shard *shards;  /* const */
-    unsigned count;           /* const: a power of two */
+    unsigned count;           /* const: of all places together, one after the other */
+    unsigned per_place;       /* const: a power of two */
     size_t buffers_max;       /* const: per bin */
     struct bp_arena *arena;   /* const */
     struct bp_budget *budget; /* const */
     struct bp_evict evict;
 };
 
-/* 0 or -ENOMEM. */
+/* `count` is a power of two for each of the arena's places. 0 or -ENOMEM. */
 int bp_shards_init(struct bp_shards *shards, unsigned count, size_t buffers_max, struct bp_arena *arena,
                    struct bp_budget *budget, struct bp_meta *meta);
+
+/* The shard of a place that corresponds to this one, of any place. */
+static inline unsigned bp_shard_in(const struct bp_shards *shards, unsigned place, unsigned shard)
+{
+    return place * shards->per_place + (shard & (shards->per_place - 1));
+}
 
 /*
  * Up to `count` free buffers of the class from one shard. The first is the one whose memory fits `dirty_bytes` best;
@@ -86,8 +93,9 @@ size_t bp_shards_purge_cold(struct bp_shards *shards, size_t bytes, struct bp_co
 /* As bp_shards_purge_cold(), and then hot ones. */
 size_t bp_shards_purge(struct bp_shards *shards, size_t bytes, struct bp_counters *counters);
 
-/* Bytes that are free in shards, and those of them that are cold. */
+/* Bytes that are free in shards, in those of a place, and those of all that are cold. */
 size_t bp_shards_cached_bytes(const struct bp_shards *shards);
+size_t bp_shards_place_bytes(const struct bp_shards *shards, unsigned place);
 size_t bp_shards_cold_bytes(const struct bp_shards *shards);
 
 bool bp_shards_are_free(struct bp_shards *shards);

@@ -122,9 +122,10 @@ static void flush_all(struct bp_pool *pool, struct bp_tcache *cache)
 /* A free slot of the class; memory of others is given back when the kernel has no more. */
 static struct bp_slot *take_fresh(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index)
 {
-    struct bp_slot *slot = bp_arena_take(&pool->arena, class_index);
+    unsigned place = bp_tcache_place(cache);
+    struct bp_slot *slot = bp_arena_take(&pool->arena, place, class_index);
     if (!slot && evict(pool, cache, SIZE_MAX) > 0)
-        slot = bp_arena_take(&pool->arena, class_index);
+        slot = bp_arena_take(&pool->arena, place, class_index);
     return slot;
 }
 
@@ -166,24 +167,27 @@ int bp_supply_extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_sl
 }
 
 /*
- * What this thread keeps of a class and would give for a request that lacks `wanted` bytes: only what is large, as it
- * may need the rest again soon. A vector that doubles leaves buffers behind that it never needs again.
+ * What this thread keeps of a place and class and would give for a request that lacks `wanted` bytes: only what is
+ * large, as it may need the rest again soon. A vector that doubles leaves buffers behind that it never needs again.
  */
-static size_t own_surplus(const struct bp_tcache *cache, size_t class_index, size_t wanted)
+static size_t own_surplus(const struct bp_tcache *cache, unsigned place, size_t class_index, size_t wanted)
 {
+    if (place != bp_tcache_place(cache))
+        return 0;
     size_t bytes = bp_load_relaxed(&cache->bins[class_index].cached_bytes);
     return bp_min(bytes, wanted) >= OWN_DONOR_MIN_BYTES ? bytes : 0;
 }
 
-/* The class with the most free memory in the shards and in the thread's cache, or BP_CLASS_COUNT. */
-static size_t class_with_surplus(const struct bp_shards *shards, const struct bp_tcache *cache, size_t wanted)
+/* The class with the most free memory in the shards of a place and in the thread's cache, or BP_CLASS_COUNT. */
+static size_t class_with_surplus(const struct bp_shards *shards, const struct bp_tcache *cache, unsigned place,
+                                 size_t wanted)
 {
     size_t best = BP_CLASS_COUNT;
     size_t best_bytes = BP_MOVE_MIN_BYTES;
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
-        size_t bytes = own_surplus(cache, class_index, wanted);
-        for (unsigned i = 0; i < shards->count; i++)
-            bytes += bp_load_relaxed(&shards->shards[i].bins[class_index].bytes);
+        size_t bytes = own_surplus(cache, place, class_index, wanted);
+        for (unsigned i = 0; i < shards->per_place; i++)
+            bytes += bp_load_relaxed(&shards->shards[bp_shard_in(shards, place, i)].bins[class_index].bytes);
         if (bytes > best_bytes) {
             best = class_index;
             best_bytes = bytes;
@@ -192,21 +196,33 @@ static size_t class_with_surplus(const struct bp_shards *shards, const struct bp
     return best;
 }
 
-/* A free buffer of the class from any shard, or of the thread's own. */
-static struct bp_slot *take_donor(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t wanted)
+struct bp_slot *bp_supply_take_shared(struct bp_pool *pool, struct bp_tcache *cache, unsigned place,
+                                      size_t class_index, size_t wanted)
 {
-    for (unsigned i = 0; i <= pool->shards.count; i++) {
-        struct bp_slot *donor = NULL;
-        if (i < pool->shards.count)
-            donor = bp_shard_pop(&pool->shards, i, class_index, wanted, 1, 0, &cache->counters).head;
-        else if (own_surplus(cache, class_index, wanted) > 0)
-            donor = bp_tcache_take(cache, class_index, wanted);
-        if (donor && BP_UNLIKELY(bp_slot_is_tainted(donor)))
-            bp_supply_renew(pool, cache, donor);
-        else if (donor)
-            return donor;
+    for (unsigned i = 0; i < pool->shards.per_place; i++) {
+        unsigned shard = bp_shard_in(&pool->shards, place, i);
+        struct bp_chain chain = bp_shard_pop(&pool->shards, shard, class_index, wanted, 1, 0, &cache->counters);
+        if (chain.head && BP_UNLIKELY(bp_slot_is_tainted(chain.head)))
+            bp_supply_renew(pool, cache, chain.head);
+        else if (chain.head)
+            return chain.head;
     }
     return NULL;
+}
+
+/* A free buffer of the place and class from any shard, or of the thread's own. */
+static struct bp_slot *take_donor(struct bp_pool *pool, struct bp_tcache *cache, unsigned place, size_t class_index,
+                                  size_t wanted)
+{
+    struct bp_slot *donor = bp_supply_take_shared(pool, cache, place, class_index, wanted);
+    while (!donor && own_surplus(cache, place, class_index, wanted) > 0) {
+        donor = bp_tcache_take(cache, class_index, wanted);
+        if (!donor || BP_LIKELY(!bp_slot_is_tainted(donor)))
+            break;
+        bp_supply_renew(pool, cache, donor);
+        donor = NULL;
+    }
+    return donor;
 }
 
 /*
@@ -215,18 +231,19 @@ static struct bp_slot *take_donor(struct bp_pool *pool, struct bp_tcache *cache,
  */
 static void fill_from_surplus(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes)
 {
+    unsigned place = bp_slot_place(&pool->arena, slot);
     for (unsigned donors = 0; donors < DONORS_MAX; donors++) {
         if (slot->dirty_bytes + BP_MOVE_MIN_BYTES > dirty_bytes || !bp_arena_may_move(&pool->arena))
             return;
         size_t wanted = dirty_bytes - slot->dirty_bytes;
-        size_t class_index = class_with_surplus(&pool->shards, cache, wanted);
+        size_t class_index = class_with_surplus(&pool->shards, cache, place, wanted);
         if (class_index == BP_CLASS_COUNT && is_tight(pool) && bp_tcache_cached_bytes(cache) >= BP_MOVE_MIN_BYTES) {
             bp_tcache_flush(cache);
-            class_index = class_with_surplus(&pool->shards, cache, wanted);
+            class_index = class_with_surplus(&pool->shards, cache, place, wanted);
         }
         if (class_index == BP_CLASS_COUNT)
             return;
-        struct bp_slot *donor = take_donor(pool, cache, class_index, wanted);
+        struct bp_slot *donor = take_donor(pool, cache, place, class_index, wanted);
         if (!donor)
             return;
         size_t bytes = bp_min(wanted, donor->dirty_bytes);
@@ -254,6 +271,46 @@ static void count_request(struct bp_tcache *cache, size_t class_index, enum bp_s
         bp_owner_add(&cache->bins[class_index].hit_bytes, size_bytes);
 }
 
+/* The same for the thread's place; hits of its own cache are counted later, all together. */
+static void count_at_place(struct bp_tcache *cache, bool is_local, enum bp_source source, bool has_room)
+{
+    if (!cache->places)
+        return;
+    struct bp_tcache_place *here = &cache->places[bp_tcache_place(cache)];
+    if (source == BP_SOURCE_SHARD || source == BP_SOURCE_STOLEN)
+        bp_owner_add(is_local ? &here->local_hits : &here->remote_hits, 1u);
+    bp_owner_add(&here->stolen, source == BP_SOURCE_STOLEN);
+    bp_owner_add(&here->fresh, source == BP_SOURCE_FRESH);
+    bp_owner_add(&here->fallbacks, source == BP_SOURCE_FRESH && !has_room);
+}
+
+/* A buffer of another place. */
+static struct bp_slot *steal(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t dirty_bytes)
+{
+    for (;;) {
+        struct bp_slot *slot = bp_tcache_steal(cache, class_index, dirty_bytes);
+        if (!slot || BP_LIKELY(!bp_slot_is_tainted(slot)))
+            return slot;
+        bp_supply_renew(pool, cache, slot);
+    }
+}
+
+/*
+ * A slot of the class for memory that is not there yet. Where that would come from another node, as this one is full, a
+ * buffer of that node that is warm is better.
+ */
+static struct bp_slot *take_missed(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index,
+                                   size_t dirty_bytes, enum bp_source *ret_source, bool *ret_has_room)
+{
+    *ret_has_room = !cache->places || bp_numa_has_room(pool->numa, bp_tcache_place(cache), dirty_bytes);
+    *ret_source = BP_SOURCE_STOLEN;
+    struct bp_slot *slot = *ret_has_room ? NULL : steal(pool, cache, class_index, dirty_bytes);
+    if (slot)
+        return slot;
+    *ret_source = BP_SOURCE_FRESH;
+    return take_fresh(pool, cache, class_index);
+}
+
 /* Counts the request under its source, or under the reason why it must be forwarded. */
 struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index, size_t size_bytes,
                                size_t align_bytes)
@@ -262,10 +319,9 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
     size_t dirty_bytes = bp_align_up(size_bytes + BP_COLOUR_BYTES - BP_COLOUR_STEP_BYTES, pool->arena.page_bytes);
     enum bp_source source;
     struct bp_slot *slot = take_recycled(pool, cache, class_index, dirty_bytes, &source);
-    if (!slot) {
-        source = BP_SOURCE_FRESH;
-        slot = take_fresh(pool, cache, class_index);
-    }
+    bool has_room = true;
+    if (!slot)
+        slot = take_missed(pool, cache, class_index, dirty_bytes, &source, &has_room);
     if (!slot) {
         bp_count(&cache->counters, BP_COUNT_no_memory, 1);
         return (struct bp_taken){0};
@@ -294,6 +350,7 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
     bool is_zero = warm_bytes <= offset || pool->scrub == BP_SCRUB_FREE;
 
     count_request(cache, class_index, source, size_bytes);
+    count_at_place(cache, bp_slot_place(&pool->arena, slot) == bp_tcache_place(cache), source, has_room);
     if (source != BP_SOURCE_FRESH)
         bp_count(&cache->counters, BP_COUNT_grown_bytes, slot->dirty_bytes - warm_bytes);
     bp_supply_note_peak(pool, cache);

@@ -4,8 +4,9 @@
 /*
  * Supply: where the memory of a request comes from when the thread's newest buffer does not do.
  *
- * Order:   the thread's bin, its home shard, the other shards; the same in larger classes; a clean slot with pages of
- *          buffers that lie free in other classes; fresh memory. What is cached makes room when a limit is near.
+ * Order:   the thread's bin, its home shard, the other shards of its place; the same in larger classes; a clean slot
+ *          with pages of buffers that lie free in other classes; fresh memory, or what another place has if this one's
+ *          node is full. What is cached makes room when a limit is near.
  * Layer:   8. The cache given to a function is entered (bp_tcache_enter) and the thread's own, or the orphan.
  * Failure: a request that cannot be served is counted under the reason.
  */
@@ -26,6 +27,9 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
 /* A free buffer of this very class from the thread's cache or a shard, or NULL. */
 struct bp_slot *bp_supply_take_warm(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index,
                                     size_t dirty_bytes, enum bp_source *ret_source);
+/* As well, from the shards of a place. */
+struct bp_slot *bp_supply_take_shared(struct bp_pool *pool, struct bp_tcache *cache, unsigned place,
+                                      size_t class_index, size_t wanted);
 /* As bp_arena_extend(), after making room once. */
 int bp_supply_extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes);
 /* A block grew from `before_bytes` of pages to what its slot has now: they may come in batches (populate.h). */

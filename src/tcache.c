@@ -10,10 +10,10 @@
 /* Less than this is not kept of a buffer that passes the budget: moving it would not pay. */
 enum { KEEP_MIN_BYTES = 256 * 1024 };
 
-struct bp_tcache bp_tcache_none;
-struct bp_tcache bp_tcache_gone;
+struct bp_tcache bp_tcache_none[BP_EMPTY_COUNT];
+struct bp_tcache bp_tcache_gone[BP_EMPTY_COUNT];
 
-#define NONE &bp_tcache_none
+#define NONE bp_tcache_none
 BP_THREAD_LOCAL struct bp_thread bp_thread = {.caches = {NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE}};
 _Static_assert(BP_POOLS_MAX == 8, "an initialiser for every pool");
 
@@ -24,7 +24,7 @@ static int exit_key_error;
 
 static bool is_real(const struct bp_tcache *cache)
 {
-    return cache != &bp_tcache_none && cache != &bp_tcache_gone;
+    return cache != bp_tcache_none && cache != bp_tcache_gone;
 }
 
 static void retire(struct bp_tcache *cache);
@@ -34,7 +34,7 @@ static void on_thread_exit(void *unused)
     (void)unused;
     for (unsigned id = 0; id < BP_POOLS_MAX; id++) {
         /* Either we get the cache or a drainer has it. release: pairs with acquire in replace() */
-        struct bp_tcache *cache = bp_exchange_acq_rel(&bp_thread.caches[id], &bp_tcache_gone);
+        struct bp_tcache *cache = bp_exchange_acq_rel(&bp_thread.caches[id], bp_tcache_gone);
         if (is_real(cache))
             retire(cache);
     }
@@ -55,7 +55,10 @@ int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, 
     bp_lock_init(&caches->orphan_lock, BP_RANK_ORPHAN);
     caches->orphan.caches = caches;
     caches->retired.caches = caches;
+    caches->numa = shards->arena->place_count > 1 ? shards->arena->numa : NULL;
     (void)pthread_once(&exit_key_once, make_exit_key);
+    if (!bp_tcache_add_places(&caches->orphan) || !bp_tcache_add_places(&caches->retired))
+        return -ENOBUFS;
     return -exit_key_error;
 }
 
@@ -66,6 +69,15 @@ void bp_tcaches_fini(struct bp_tcaches *caches)
         bp_store_relaxed(&cache->thread->caches[caches->id], NONE);
     caches->list = NULL;
     bp_lock_release(&caches->lock);
+}
+
+static struct bp_tcache *new_record(struct bp_tcaches *caches)
+{
+    struct bp_tcache *cache = bp_meta_alloc(caches->meta, sizeof *cache + bp_tcache_rows_bytes(caches));
+    if (!cache)
+        return NULL;
+    cache->caches = caches;
+    return bp_tcache_add_places(cache) ? cache : NULL;
 }
 
 /*
@@ -81,11 +93,13 @@ static bool add_cache(struct bp_tcaches *caches)
         if (cache)
             caches->unused = cache->next;
         else
-            cache = bp_meta_alloc(caches->meta, sizeof *cache);
+            cache = new_record(caches);
         if (cache) {
-            cache->caches = caches;
             cache->thread = &bp_thread;
-            cache->shard = caches->next_shard++ & (caches->shards->count - 1);
+            cache->shard = bp_shard_in(caches->shards, 0, caches->next_shard++);
+            bp_store_relaxed(&cache->place, 0);
+            cache->epoch = SIZE_MAX;
+            bp_thread.place_keys[caches->id] = 0;
             memset(cache->takes_seen, 0, sizeof cache->takes_seen);
             cache->previous = NULL;
             cache->next = caches->list;
@@ -105,6 +119,7 @@ static bool add_cache(struct bp_tcaches *caches)
 /* Adds the counts of `from` to `to` and clears them. */
 static void fold_counts(struct bp_tcache *to, struct bp_tcache *from)
 {
+    bp_tcache_place_hits(from);
 #define FOLD(field)                                                                                                    \
     do {                                                                                                               \
         bp_owner_add(&to->field, bp_load_relaxed(&from->field));                                                       \
@@ -120,6 +135,8 @@ static void fold_counts(struct bp_tcache *to, struct bp_tcache *from)
     }
     for (unsigned i = 0; i < BP_COUNTER_COUNT; i++)
         FOLD(counters.values[i]);
+    FOLD(hits_placed);
+    bp_tcache_fold_places(to, from);
 #undef FOLD
 }
 
@@ -152,15 +169,18 @@ struct bp_tcache *bp_tcache_enter(struct bp_tcaches *caches)
 {
     for (;;) {
         struct bp_tcache *cache = bp_thread_begin(caches->id);
-        if (BP_LIKELY(is_real(cache)))
+        if (BP_LIKELY(is_real(cache))) {
+            bp_tcache_follow(cache);
             return cache;
+        }
         bp_thread_end();
-        if (cache != &bp_tcache_none || exit_key_error != 0 || !add_cache(caches))
+        if (cache != bp_tcache_none || exit_key_error != 0 || !add_cache(caches))
             break;
         /* May allocate a little, which comes back here only if small requests are pooled: the cache stands. */
         (void)pthread_setspecific(exit_key, caches);
     }
     (void)bp_lock_acquire(&caches->orphan_lock);
+    bp_tcache_follow(&caches->orphan);
     return &caches->orphan;
 }
 
@@ -187,7 +207,7 @@ BP_FOR_ASSERTIONS static bool cache_adds_up(const struct bp_tcache *cache)
         BP_ASSERT((bin->head == NULL) == (bin->head_block == NULL));
         allowance_bytes += bin->allowance_bytes;
     }
-    return allowance_bytes == bp_load_relaxed(&cache->allowance_bytes);
+    return allowance_bytes + bp_tcache_away_bytes(cache) == bp_load_relaxed(&cache->allowance_bytes);
 }
 
 static struct bp_budget *budget_of(const struct bp_tcache *cache)
@@ -222,8 +242,7 @@ static size_t evict_cold(struct bp_tcache *cache, size_t bytes)
     return evicted_bytes;
 }
 
-/* Charges memory as cached; at the price of the cache's idle allowances, and of cold memory, if need be. */
-static bool charge(struct bp_tcache *cache, size_t bytes)
+bool bp_tcache_charge(struct bp_tcache *cache, size_t bytes)
 {
     struct bp_budget *budget = budget_of(cache);
     if (bytes > bp_load_relaxed(&budget->cached_limit_bytes))
@@ -258,7 +277,7 @@ static bool raise_allowance(struct bp_tcache *cache, struct bp_bin *bin, size_t 
     }
     if (!bp_budget_charge_cached(budget_of(cache), bytes - bin->allowance_bytes)) {
         (void)release_unused(cache); /* which may lower this very allowance */
-        if (!charge(cache, bytes - bin->allowance_bytes))
+        if (!bp_tcache_charge(cache, bytes - bin->allowance_bytes))
             return false;
     }
     bp_owner_add(&cache->allowance_bytes, bytes - bin->allowance_bytes);
@@ -317,7 +336,7 @@ static void charge_and_push(struct bp_tcache *cache, struct bp_slot *slot)
     struct bp_shards *shards = cache->caches->shards;
     slot->next = NULL;
     struct bp_chain chain = {.head = slot, .count = 1, .bytes = slot->dirty_bytes};
-    bool charged = charge(cache, chain.bytes);
+    bool charged = bp_tcache_charge(cache, chain.bytes);
     if (!charged) {
         size_t limit_bytes = bp_load_relaxed(&shards->budget->cached_limit_bytes);
         if (!bp_arena_can_move(shards->arena, chain.bytes))
@@ -327,7 +346,7 @@ static void charge_and_push(struct bp_tcache *cache, struct bp_slot *slot)
         if (room_bytes >= KEEP_MIN_BYTES && chain.bytes <= limit_bytes / 2) {
             bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_arena_purge(shards->arena, slot, room_bytes));
             chain.bytes = slot->dirty_bytes;
-            charged = charge(cache, chain.bytes);
+            charged = bp_tcache_charge(cache, chain.bytes);
         }
     }
     if (charged)
@@ -376,12 +395,15 @@ struct bp_slot *bp_tcache_refill(struct bp_tcache *cache, size_t class_index, si
     size_t bytes_max = bp_min(caches->buffers_max * bp_class_stride_bytes(class_index), caches->bytes_max) / 2;
     struct bp_chain chain = {0};
     unsigned step = 0;
-    for (; step < shards->count && !chain.head; step++)
-        chain = bp_shard_pop(shards, (cache->shard + step) & (shards->count - 1), class_index, dirty_bytes,
-                             1 + caches->buffers_max / 2, dirty_bytes + bytes_max, &cache->counters);
+    for (; step < shards->per_place && !chain.head; step++) {
+        unsigned shard = bp_shard_in(shards, bp_tcache_place(cache), cache->shard + step);
+        chain = bp_shard_pop(shards, shard, class_index, dirty_bytes, 1 + caches->buffers_max / 2,
+                             dirty_bytes + bytes_max, &cache->counters);
+    }
     struct bp_slot *first = chain.head;
     if (!first)
         return NULL;
+    bp_tcache_check_place(cache, first);
     *ret_stolen = step > 1;
     bp_count(&cache->counters, BP_COUNT_refills, 1);
 
@@ -407,6 +429,10 @@ void bp_tcache_give(struct bp_tcache *cache, struct bp_slot *slot)
 {
     size_t class_index = slot->class_index;
     struct bp_bin *bin = &cache->bins[class_index];
+    if (BP_UNLIKELY(bp_slot_place(cache->caches->shards->arena, slot) != bp_tcache_place(cache))) {
+        bp_tcache_send_home(cache, slot);
+        return;
+    }
     if (bin->gives >= takes(cache, class_index)) {
         struct bp_chain chain = cut_bin(cache, class_index, 0);
         if (chain.count > 0)
@@ -431,6 +457,7 @@ void bp_tcache_flush(struct bp_tcache *cache)
         if (chain.count > 0)
             push_to_shard(cache, class_index, chain);
     }
+    bp_tcache_send_all_home(cache, true, &cache->counters);
     (void)release_unused(cache);
 }
 
@@ -464,7 +491,7 @@ static size_t detach_locked(struct bp_tcaches *caches, bool idle_only)
 {
     size_t count = 0;
     for (struct bp_tcache *cache = caches->list; cache; cache = cache->next) {
-        bool wanted = look_for_idle_bins_locked(cache) || !idle_only;
+        bool wanted = look_for_idle_bins_locked(cache) || !idle_only || bp_tcache_is_astray(cache);
         cache->detached = wanted && bp_load_relaxed(&cache->allowance_bytes) > 0 && replace(cache, cache, NONE);
         count += cache->detached;
     }
@@ -483,12 +510,15 @@ static void empty_detached_locked(struct bp_tcache *cache, bool idle_only, struc
         else if (chain.count > 0)
             bp_shard_push_cold(caches->shards, cache->shard, class_index, chain, counters);
     }
+    bp_tcache_send_all_home(cache, false, counters);
     (void)release_unused(cache);
     remove_cache_locked(cache);
 }
 
 size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_counters *counters)
 {
+    if (caches->numa && idle_only)
+        bp_add_relaxed(&caches->numa->epoch, (size_t)1);
     if (!caches->can_fence)
         return 0;
     size_t drained_count = 0;
@@ -515,7 +545,7 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
     return drained_count;
 }
 
-/* ------------------------------------------------------------------------------------------------------------------ */
+/* --- a forked child --------------------------------------------------------------------------------------------- */
 
 /*
  * Another thread may have been anywhere in its cache when the process was copied. Its stores reached the copy in
@@ -537,6 +567,7 @@ static void recount(struct bp_tcache *cache)
         bin->allowance_bytes = bytes;
         allowance_bytes += bytes;
     }
+    allowance_bytes += bp_tcache_recount_away(cache);
     bp_store_relaxed(&cache->allowance_bytes, allowance_bytes);
 }
 

@@ -10,7 +10,8 @@
  * Locking:   caches->lock (BP_RANK_THREADS) for the list of caches. The bins belong to one thread; those of the orphan
  *            cache, which serves threads that have none, to whoever holds orphan_lock (BP_RANK_ORPHAN).
  * Invariant: bin->cached_bytes == sum of dirty_bytes in its list <= bin->allowance_bytes; cache->allowance_bytes == sum
- *            over the bins, which the budget holds as cached.
+ *            over the bins, which the budget holds as cached; so is what is on its way home.
+ * Places:    a cache keeps buffers of one place only, that of the CPU its thread runs on; see places.c.
  * Life:      made by a thread's first miss, drained into its home shard when the thread ends, or when the thread has
  *            not used it for a while: see bp_tcaches_drain(). A thread that has ended its cache and still calls us
  *            (from a later destructor) is served by the orphan cache.
@@ -47,6 +48,18 @@ struct bp_misses {
     _Atomic(size_t) fresh;
 };
 
+/* What a thread has to do with one place; only where there are several. */
+struct bp_tcache_place {
+    struct bp_slot *away;         /* owner: buffers of this place that were freed elsewhere and not yet sent home */
+    size_t away_count;            /* owner */
+    _Atomic(size_t) away_bytes;   /* owner writes, as all that follows */
+    _Atomic(size_t) local_hits;   /* requests of the thread while its place was this one: buffers of this place, */
+    _Atomic(size_t) remote_hits;  /* of others, */
+    _Atomic(size_t) stolen;       /* of either, from another shard than its own, */
+    _Atomic(size_t) fresh;        /* and fresh memory, */
+    _Atomic(size_t) fallbacks;    /* some of it although the node was full */
+};
+
 struct bp_tcache {
     struct bp_bin bins[BP_CLASS_COUNT];
     _Atomic(size_t) allowance_bytes; /* owner writes */
@@ -54,7 +67,13 @@ struct bp_tcache {
     struct bp_thread *thread;        /* const: the owner's; NULL in the orphan cache */
     struct bp_tcache *next;          /* lock of caches */
     struct bp_tcache *previous;      /* lock of caches */
-    unsigned shard;                  /* const: home shard */
+    unsigned shard;                  /* owner: home shard, of the cache's place */
+    _Atomic(unsigned) place;         /* owner writes: whose buffers it keeps */
+    _Atomic(unsigned) choice;        /* owner writes: the place that its policy asks for, or BP_PLACE_OF_CPU */
+    size_t epoch;                    /* owner: of bp_numa when the choice was made */
+    _Atomic(size_t) hits_placed;     /* owner writes: so many of the hits are counted in `places` */
+    size_t checks;                   /* owner: see bp_tcache_check_place() */
+    struct bp_tcache_place *places;  /* const: NULL when there is one place */
     bool detached;                   /* lock of caches: being drained */
     uint32_t idle_bins;              /* lock of caches: a bit for each class that was not needed at the last look */
     size_t takes_seen[BP_CLASS_COUNT]; /* lock of caches: what the owner had taken by then */
@@ -62,10 +81,18 @@ struct bp_tcache {
     struct bp_counters counters;
 };
 
+/*
+ * Where there are several places, rows of bins follow a cache that are always full: the hit path of a free finds its
+ * bin by the slot's key less the thread's place, and only what belongs to that place finds the cache itself.
+ */
+enum { BP_ROW_BYTES = BP_CACHELINE_BYTES << BP_KEY_PLACE_SHIFT };
+_Static_assert(sizeof(struct bp_tcache) <= BP_ROW_BYTES, "a row fits behind the cache");
+
 /* All thread caches of one pool. */
 struct bp_tcaches {
     struct bp_lock lock;
     struct bp_lock orphan_lock;
+    struct bp_numa *numa;       /* const: NULL when there is one place */
     struct bp_shards *shards;   /* const */
     struct bp_meta *meta;       /* const */
     unsigned id;                /* const: index into bp_thread.caches */
@@ -93,11 +120,14 @@ struct bp_thread {
     _Atomic(struct bp_tcache *) caches[BP_POOLS_MAX];
     _Atomic(bool) busy;
     bool known[BP_POOLS_MAX]; /* was counted as a thread of the pool */
+    uint32_t place_keys[BP_POOLS_MAX]; /* the place of the cache, as in a key */
 };
 
 extern BP_HIDDEN BP_THREAD_LOCAL struct bp_thread bp_thread;
-extern struct bp_tcache bp_tcache_none;
-extern struct bp_tcache bp_tcache_gone;
+/* The first of each, and rows behind it. Never written. */
+enum { BP_EMPTY_COUNT = BP_PLACES_MAX * BP_ROW_BYTES / sizeof(struct bp_tcache) + 1 };
+extern struct bp_tcache bp_tcache_none[BP_EMPTY_COUNT];
+extern struct bp_tcache bp_tcache_gone[BP_EMPTY_COUNT];
 
 /* The compiler keeps what is between the two there; the processor is seen to by the drainer's barrier. */
 BP_ALWAYS_INLINE struct bp_tcache *bp_thread_begin(unsigned id)
@@ -112,7 +142,10 @@ BP_ALWAYS_INLINE void bp_thread_end(void)
     bp_store_release(&bp_thread.busy, false); /* pairs with acquire in bp_tcaches_drain() */
 }
 
-/* 0, or a negative errno when the process has no thread-specific key left (thread caches then stay off). */
+/*
+ * 0, or a negative errno when the process has no thread-specific key left (thread caches then stay off). -ENOBUFS:
+ * there was no memory for several places, and nothing works.
+ */
 int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, size_t bytes_max,
                     struct bp_shards *shards, struct bp_meta *meta);
 /* Forgets every thread's cache of this pool. No thread may be using it. */
@@ -124,11 +157,12 @@ void bp_tcache_leave(struct bp_tcache *cache);
 
 /* The best fitting buffer of the bin, if it has any. */
 struct bp_slot *bp_tcache_take(struct bp_tcache *cache, size_t class_index, size_t dirty_bytes);
-/* A buffer from the home shard or another one, and half a bin of others into the cache. */
+/* A buffer from the home shard or another one of its place, and half a bin of others into the cache. */
 struct bp_slot *bp_tcache_refill(struct bp_tcache *cache, size_t class_index, size_t dirty_bytes, bool *ret_stolen);
 /*
  * Keeps a free buffer, or gives half of its bin to the home shard. A thread that frees more than it takes keeps none:
- * its buffers go where the threads that take them look. What the budget does not cover is purged.
+ * its buffers go where the threads that take them look. Buffers of other places are sent home. What the budget does
+ * not cover is purged.
  */
 void bp_tcache_give(struct bp_tcache *cache, struct bp_slot *slot);
 /* Gives everything to the home shard. */
@@ -157,6 +191,51 @@ size_t bp_tcaches_thread_total(struct bp_tcaches *caches);
 /* In the child, with all locks usable: recovers what all threads had cached and starts counting at zero. */
 void bp_tcaches_after_fork(struct bp_tcaches *caches);
 
+/* Takes memory as cached into the budget, at the price of idle allowances and cold memory. */
+bool bp_tcache_charge(struct bp_tcache *cache, size_t bytes);
+
+/* --- several places: places.c; with one place nothing happens here ----------------------------------------------- */
+
+/* What a record needs besides itself: rows behind it; the rest is made by the second. False without memory for it. */
+size_t bp_tcache_rows_bytes(const struct bp_tcaches *caches);
+bool bp_tcache_add_places(struct bp_tcache *cache);
+/* The work of bp_tcache_follow(). */
+void bp_tcache_follow_slow(struct bp_tcache *cache);
+/* Does the owner run elsewhere? For another thread to ask. */
+bool bp_tcache_is_astray(const struct bp_tcache *cache);
+/* Keeps a buffer of another place, to send it home with others. */
+void bp_tcache_send_home(struct bp_tcache *cache, struct bp_slot *slot);
+/* Sends all such buffers now, as hot or as cold. */
+void bp_tcache_send_all_home(struct bp_tcache *cache, bool hot, struct bp_counters *counters);
+/* Bytes on their way home to one place, and to all. */
+size_t bp_tcache_away_bytes_to(const struct bp_tcache *cache, unsigned place);
+size_t bp_tcache_away_bytes(const struct bp_tcache *cache);
+/* In a forked child, of a thread that it does not have: as recount() in tcache.c. Returns the bytes. */
+size_t bp_tcache_recount_away(struct bp_tcache *cache);
+/* A buffer of another place, the nearest that has one. */
+struct bp_slot *bp_tcache_steal(struct bp_tcache *cache, size_t class_index, size_t dirty_bytes);
+/* Now and then, for a free buffer that is about to be used: are its pages where they should be? Mends it if not. */
+void bp_tcache_check_place(struct bp_tcache *cache, struct bp_slot *slot);
+/* The hits of bins, which do not know the place, are counted for the present one. */
+void bp_tcache_place_hits(struct bp_tcache *cache);
+size_t bp_tcache_unplaced_hits(const struct bp_tcache *cache);
+/* Adds the counts of all places to those of another cache, if that counts, and clears them. */
+void bp_tcache_fold_places(struct bp_tcache *to, struct bp_tcache *from);
+
+BP_ALWAYS_INLINE unsigned bp_tcache_place(const struct bp_tcache *cache)
+{
+    return bp_load_relaxed(&cache->place);
+}
+
+/* At the start of a slow operation: if the thread is at another place than its cache, the cache moves there. */
+BP_ALWAYS_INLINE void bp_tcache_follow(struct bp_tcache *cache)
+{
+    if (BP_UNLIKELY(cache->places != NULL))
+        bp_tcache_follow_slow(cache);
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
 /* The hit path of an allocation of `size_bytes` in its class, or NULL. Between bp_thread_begin() and _end(). */
 BP_ALWAYS_INLINE void *bp_tcache_pop(struct bp_tcache *cache, size_t class_index, size_t size_bytes)
 {
@@ -182,10 +261,14 @@ BP_ALWAYS_INLINE void *bp_tcache_pop(struct bp_tcache *cache, size_t class_index
     return block;
 }
 
-/* The hit path of a free. False when the allowance is used up; the slot is then untouched. */
-BP_ALWAYS_INLINE bool bp_tcache_push(struct bp_tcache *cache, size_t class_index, struct bp_slot *slot, char *block)
+/*
+ * The hit path of a free. `key` is that of the slot, less the thread's own place: what is left of it leads to a row of
+ * bins that are always full, so that buffers of other places take the slow path without a test of their own.
+ * False when the allowance is used up; the slot is then untouched.
+ */
+BP_ALWAYS_INLINE bool bp_tcache_push(struct bp_tcache *cache, unsigned key, struct bp_slot *slot, char *block)
 {
-    struct bp_bin *bin = &cache->bins[class_index];
+    struct bp_bin *bin = (struct bp_bin *)(void *)cache + key - BP_STRIDE_SHIFT_MIN;
     size_t cached_bytes = bp_load_relaxed(&bin->cached_bytes) + slot->dirty_bytes;
     if (BP_UNLIKELY(cached_bytes > bin->allowance_bytes))
         return false;

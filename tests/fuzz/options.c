@@ -83,6 +83,48 @@ static bool read_word(const char *text, const char *words, size_t *ret_value)
     return false;
 }
 
+static bool read_node_list(const char *text, size_t max, uint64_t *ret_nodes)
+{
+    char copy[BP_TEXT_OPTION_BYTES];
+    size_t length = strlen(text);
+    *ret_nodes = 0;
+    if (length == 0 || length >= sizeof copy || text[length - 1] == ',' || strstr(text, ",,") || text[0] == ',')
+        return false;
+    strcpy(copy, text);
+    char *position;
+    for (char *item = strtok_r(copy, ",", &position); item; item = strtok_r(NULL, ",", &position)) {
+        const char *rest;
+        size_t first;
+        if (!read_digits(item, &first, &rest))
+            return false;
+        size_t last = first;
+        if (*rest == '-' && !read_digits(rest + 1, &last, &rest))
+            return false;
+        if (*rest != '\0' || first > last || last > max)
+            return false;
+        for (size_t node = first; node <= last; node++)
+            *ret_nodes |= (uint64_t)1 << node;
+    }
+    return true;
+}
+
+static bool read_numa(const char *text, size_t max, struct bp_numa_choice *ret_choice)
+{
+    size_t word;
+    *ret_choice = (struct bp_numa_choice){0};
+    if (read_word(text, "auto|off|local|interleave", &word)) {
+        ret_choice->mode = (enum bp_numa_mode)word;
+        return true;
+    }
+    if (strncmp(text, "bind:", 5) == 0) {
+        ret_choice->mode = BP_NUMA_BIND;
+        return read_node_list(text + 5, max, &ret_choice->nodes);
+    }
+    ret_choice->mode = BP_NUMA_PREFERRED;
+    return strncmp(text, "preferred:", 10) == 0 && read_node_list(text + 10, max, &ret_choice->nodes) &&
+           __builtin_popcountll(ret_choice->nodes) == 1;
+}
+
 /* Applies an entry as the table says. */
 static void apply(struct bp_options *options, const char *name, const char *text)
 {
@@ -99,6 +141,12 @@ static void apply(struct bp_options *options, const char *name, const char *text
 #define APPLY_WORD(field, min, max, words)                                                                             \
     if (read_word(text, words, &value))                                                                                \
         options->field = value;
+#define APPLY_NODES(field, min, max, words)                                                                            \
+    {                                                                                                                  \
+        struct bp_numa_choice choice;                                                                                  \
+        if (read_numa(text, max, &choice))                                                                             \
+            options->field = choice;                                                                                   \
+    }
 #define APPLY_TEXT(field, min, max, words)                                                                             \
     if (strlen(text) < sizeof options->field)                                                                          \
         strcpy(options->field, text);
@@ -114,6 +162,7 @@ static void apply(struct bp_options *options, const char *name, const char *text
 #define SAME_SHARE(field) CHECK(read.field == expected.field);
 #define SAME_COUNT(field) CHECK(read.field == expected.field);
 #define SAME_WORD(field) CHECK(read.field == expected.field);
+#define SAME_NODES(field) CHECK(read.field.mode == expected.field.mode && read.field.nodes == expected.field.nodes);
 #define SAME_TEXT(field) CHECK(strcmp(read.field, expected.field) == 0);
 
 static struct bp_options read, expected;

@@ -222,6 +222,9 @@ SPECIAL = {
         Case('workload', {'THREAD_CACHE': '65'}, stderr=['~bufpool: BUFPOOL_THREAD_CACHE=65: out of range; accepted: 0..64; using .*']),
         Case('workload', {'CACHE_BYTES': '200%'}, stderr=['~bufpool: BUFPOOL_CACHE_BYTES=200%: .*; accepted: .*; using .*']),
         Case('workload', {'MAX_BYTES': 'lots'}, stderr=['~bufpool: BUFPOOL_MAX_BYTES=lots: not a size; accepted: .*; using .*']),
+        *(Case('workload', {'NUMA': bad}, stderr=[f'~bufpool: BUFPOOL_NUMA={bad}: .*; accepted: auto[|]off[|].*; using auto'])
+          for bad in ('bind', 'bind:', 'preferred:0,1', 'bind:64')),
+        Case('workload', {'NUMA': 'bind:0,63'}, stderr=['bufpool: BUFPOOL_NUMA: node 63 has no memory for this process; using auto']),
         Case('workload', {'FOO': '1'}, stderr=[UNKNOWN.format('FOO')]),
         Case('workload', {'': '1'}, stderr=[UNKNOWN.format('')]),
         Case('workload', {'MIN_SIZE': '2', 'MODE': 'foo', 'BAR': ''}, stderr=['~bufpool: BUFPOOL_(MIN_SIZE|MODE|BAR)[=:].*'] * 3),
@@ -238,7 +241,8 @@ SPECIAL = {
                 ('MIN_SIZE', '4K'), ('MIN_SIZE', '131072'), ('MIN_SIZE', '1M'), ('MAX_SIZE', '1G'), ('MAX_SIZE', '16G'),
                 ('SHARDS', '0'), ('SHARDS', '3'), ('SHARDS', '128'), ('THREAD_CACHE', '64'), ('THREAD_CACHE_BYTES', '16M'), ('SHARD_BUFFERS', '2'),
                 ('CACHE_BYTES', '10%'), ('CACHE_BYTES', '1G'), ('MAX_BYTES', '50%'), ('MAX_BYTES', '0'), ('UNDERLYING', 'next'),
-                ('VERBOSE', '0'), ('HELP', '0'),
+                ('VERBOSE', '0'), ('HELP', '0'), ('NUMA', 'off'), ('NUMA', 'local'), ('NUMA', 'interleave'), ('NUMA', 'preferred:0'),
+                ('NUMA', 'bind:0'),
             ]
         ),
         Case('workload', {'CACHE_BYTES': '0', 'THREAD_CACHE': '0'}, says=['cached_bytes == 0']),

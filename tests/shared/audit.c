@@ -64,6 +64,18 @@ static size_t add_cache(struct audit *audit, const struct bp_tcache *cache)
         cache_bytes += bytes;
         allowance_bytes += bin->allowance_bytes;
     }
+    for (unsigned place = 0; cache->places && place < cache->caches->numa->count; place++) {
+        const struct bp_tcache_place *home = &cache->places[place];
+        size_t bytes = 0;
+        for (const struct bp_slot *slot = home->away; slot; slot = slot->next) {
+            CHECK(audit, !slot->live, "a live block on its way home");
+            audit->cached_count++;
+            bytes += slot->dirty_bytes;
+        }
+        CHECK(audit, home->away_bytes == bytes, "on the way to place %u: %zu bytes", place, bytes);
+        cache_bytes += bytes;
+        allowance_bytes += bytes;
+    }
     CHECK(audit, cache->allowance_bytes == allowance_bytes, "thread cache: allowances are not %zu",
           cache->allowance_bytes);
     return cache_bytes;
@@ -121,8 +133,10 @@ struct audit audit_pool(struct bp_pool *pool)
         audit.cached_bytes += bytes;
         charged_bytes += bytes;
     }
-    for (size_t i = 0; i < BP_CLASS_COUNT; i++)
-        add_list(&audit, pool->arena.clean[i], i, &audit.clean_count, &audit.clean_bytes);
+    for (unsigned place = 0; place < pool->arena.place_count; place++) {
+        for (size_t i = 0; i < BP_CLASS_COUNT; i++)
+            add_list(&audit, pool->arena.places[place].clean[i], i, &audit.clean_count, &audit.clean_bytes);
+    }
 
     struct bp_budget *budget = &pool->budget;
     CHECK(&audit, budget->footprint_bytes == dirty_bytes, "footprint %zu, slots %zu", budget->footprint_bytes,

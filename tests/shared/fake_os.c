@@ -6,7 +6,7 @@
 #include "atomic.h"
 #include "random.h"
 
-struct fake_os fake_os = {.move_error = -EFAULT, .populate_error = -EINVAL};
+struct fake_os fake_os = {.move_error = -EFAULT, .populate_error = -EINVAL, .allowed_nodes = 1};
 
 static bool fails(struct fake_call *call)
 {
@@ -139,6 +139,40 @@ static uint64_t fake_now_ns(void)
     return bp_load_relaxed(&fake_os.now_ns);
 }
 
+static int fake_bind(void *address, size_t bytes, struct bp_policy policy, bool move)
+{
+    if (fails(&fake_os.bind))
+        return -EINVAL;
+    fake_os.bound = (struct fake_bound){.address = address, .bytes = bytes, .policy = policy, .move = move};
+    return 0;
+}
+
+static int fake_policy(struct bp_policy *ret_policy)
+{
+    *ret_policy = fake_os.policy;
+    return fails(&fake_os.get_policy) ? -EPERM : 0;
+}
+
+static int fake_allowed_nodes(uint64_t *ret_nodes)
+{
+    *ret_nodes = fake_os.allowed_nodes;
+    return fails(&fake_os.get_policy) ? -EPERM : 0;
+}
+
+static int fake_locate(void **pages, size_t count, int *ret_nodes)
+{
+    if (fails(&fake_os.locate))
+        return -EPERM;
+    for (size_t i = 0; i < count; i++)
+        ret_nodes[i] = fake_os.node_of ? fake_os.node_of(pages[i]) : 0;
+    return 0;
+}
+
+static int fake_cpu(const void *theirs, const void *mine)
+{
+    return theirs == mine ? fake_os.cpu : fake_os.other_cpu;
+}
+
 void fake_os_install(void)
 {
     bp_os = (struct bp_os_ops){
@@ -158,6 +192,11 @@ void fake_os_install(void)
         .mappings_left = fake_mappings_left,
         .fence = fake_fence,
         .now_ns = fake_now_ns,
+        .bind = fake_bind,
+        .policy = fake_policy,
+        .allowed_nodes = fake_allowed_nodes,
+        .locate = fake_locate,
+        .cpu = fake_cpu,
         .root = "",
     };
 }

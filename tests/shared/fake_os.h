@@ -18,6 +18,13 @@ struct fake_call {
     unsigned one_in; /* besides, of the later ones, one in so many fails at random; 0: none */
 };
 
+struct fake_bound {
+    void *address;
+    size_t bytes;
+    struct bp_policy policy;
+    bool move;
+};
+
 extern struct fake_os {
     struct fake_call reserve;
     struct fake_call map;
@@ -33,6 +40,16 @@ extern struct fake_os {
     struct fake_call move;
     struct fake_call mappings_left;
     struct fake_call fence;
+    /* Memory nodes are all pretended. */
+    struct fake_call bind;
+    struct fake_call get_policy;
+    struct fake_call locate;
+    struct fake_bound bound;        /* the last that succeeded */
+    struct bp_policy policy;        /* of every thread */
+    uint64_t allowed_nodes;
+    int (*node_of)(const void *page); /* NULL: all on node 0 */
+    int cpu;                        /* of the thread that asks */
+    int other_cpu;                  /* of every other thread */
     _Atomic(uint64_t) now_ns; /* the clock stands still until a test moves it */
     size_t reserve_max_bytes; /* larger reservations fail; 0: no limit */
     size_t mappings_max;      /* that there are left at most; 0: no limit but the kernel's */

@@ -36,7 +36,7 @@ enum { CLASS_64K = 16 - BP_STRIDE_SHIFT_MIN, CLASS_1M = 20 - BP_STRIDE_SHIFT_MIN
 /* A slot with its first `bytes` ready for use and not zero. */
 static struct bp_slot *take_dirty(size_t class_index, size_t bytes)
 {
-    struct bp_slot *slot = bp_arena_take(&arena, class_index);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, class_index);
     cr_assert_not_null(slot);
     cr_assert_eq(bp_arena_extend(&arena, slot, bytes), 0);
     memset(bp_slot_base(&arena, slot), 0x55, bytes);
@@ -76,7 +76,7 @@ Test(arena, slots_are_aligned_to_their_stride_and_found_by_any_address)
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
         size_t stride_bytes = bp_class_stride_bytes(class_index);
         for (int i = 0; i < 2; i++) {
-            struct bp_slot *slot = bp_arena_take(&arena, class_index);
+            struct bp_slot *slot = bp_arena_take(&arena, 0, class_index);
             cr_assert_not_null(slot, "class %zu", class_index);
             char *base = bp_slot_base(&arena, slot);
             cr_assert_eq((uintptr_t)base % stride_bytes, 0, "class %zu", class_index);
@@ -97,16 +97,15 @@ Test(arena, slots_are_aligned_to_their_stride_and_found_by_any_address)
 
 Test(arena, owners_know_the_class)
 {
-    struct bp_slot *slot = bp_arena_take(&arena, CLASS_1M);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS_1M);
     struct bp_owner *owner = bp_owner_at(&arena, bp_arena_offset(&arena, slot->home));
-    check_size(owner->class_index, CLASS_1M);
-    check_size(owner->stride_shift, 20);
+    check_size(owner->key, bp_key_of(0, 20));
 }
 
 Test(arena, where_no_span_is_there_are_no_records)
 {
     cr_assert_null(find((char *)arena.base));
-    (void)bp_arena_take(&arena, 0);
+    (void)bp_arena_take(&arena, 0, 0);
     cr_assert_not_null(find((char *)arena.base));
     cr_assert_null(find((char *)arena.base + arena.bytes - 1));
 }
@@ -126,14 +125,14 @@ Test(arena, slots_do_not_overlap)
 
 Test(arena, neighbours_differ_in_colour)
 {
-    struct bp_slot *first = bp_arena_take(&arena, CLASS_1M);
-    struct bp_slot *second = bp_arena_take(&arena, CLASS_1M);
+    struct bp_slot *first = bp_arena_take(&arena, 0, CLASS_1M);
+    struct bp_slot *second = bp_arena_take(&arena, 0, CLASS_1M);
     cr_assert_neq(first->home - bp_slot_base(&arena, first), second->home - bp_slot_base(&arena, second));
 }
 
 Test(arena, extending_charges_and_grants_zeroed_memory)
 {
-    struct bp_slot *slot = bp_arena_take(&arena, CLASS_64K);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS_64K);
     cr_assert_eq(bp_arena_extend(&arena, slot, 4 * page), 0);
     check_size(budget.footprint_bytes, 4 * page);
     check_size(slot->dirty_bytes, 4 * page);
@@ -149,7 +148,7 @@ Test(arena, extending_charges_and_grants_zeroed_memory)
 
 Test(arena, extent_reaches_to_the_end_of_the_last_page)
 {
-    struct bp_slot *slot = bp_arena_take(&arena, CLASS_64K);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS_64K);
     char *base = bp_slot_base(&arena, slot);
     check_size(bp_slot_extent(&arena, slot, base, 1), page);
     check_size(bp_slot_extent(&arena, slot, base, page), page);
@@ -160,7 +159,7 @@ Test(arena, extent_reaches_to_the_end_of_the_last_page)
 Test(arena, the_footprint_limit_is_exact)
 {
     budget.footprint_limit_bytes = 4 * page;
-    struct bp_slot *slot = bp_arena_take(&arena, CLASS_64K);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS_64K);
     cr_assert_eq(bp_arena_extend(&arena, slot, 4 * page), 0);
     cr_assert_eq(bp_arena_extend(&arena, slot, 5 * page), -EDQUOT);
     check_size(slot->dirty_bytes, 4 * page);
@@ -195,13 +194,13 @@ Test(arena, a_purge_that_fails_leaves_the_slot_dirty_and_charged)
 Test(arena, clean_slots_are_used_before_new_ones)
 {
     struct bp_slot *slot = take_dirty(CLASS_64K, page);
-    (void)bp_arena_take(&arena, CLASS_64K);
+    (void)bp_arena_take(&arena, 0, CLASS_64K);
     (void)bp_arena_purge(&arena, slot, 0);
     bp_arena_put(&arena, slot);
-    cr_assert_neq(bp_arena_take(&arena, CLASS_1M), slot, "another class");
-    cr_assert_eq(bp_arena_take(&arena, CLASS_64K), slot);
+    cr_assert_neq(bp_arena_take(&arena, 0, CLASS_1M), slot, "another class");
+    cr_assert_eq(bp_arena_take(&arena, 0, CLASS_64K), slot);
     cr_assert(is_zero(bp_slot_base(&arena, slot), page));
-    cr_assert_neq(bp_arena_take(&arena, CLASS_64K), slot, "taken once only");
+    cr_assert_neq(bp_arena_take(&arena, 0, CLASS_64K), slot, "taken once only");
 }
 
 #if BP_ASSERT_LEVEL >= 1
@@ -212,7 +211,7 @@ static void put_live(void *slot)
 
 Test(arena, a_live_slot_cannot_be_put)
 {
-    struct bp_slot *slot = bp_arena_take(&arena, CLASS_64K);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS_64K);
     slot->live = slot->home;
     check_aborts(put_live, slot, "bufpool: assertion failed: slot->live == NULL");
 }
@@ -221,7 +220,7 @@ Test(arena, a_live_slot_cannot_be_put)
 Test(arena, a_commit_that_fails_can_be_tried_again)
 {
     fake_os.commit.fail = 1;
-    cr_assert_null(bp_arena_take(&arena, CLASS_64K));
+    cr_assert_null(bp_arena_take(&arena, 0, CLASS_64K));
     check_size(budget.footprint_bytes, 0);
     struct bp_slot *slot = take_dirty(CLASS_64K, 16 * page);
     cr_assert_eq(find(slot->home), slot);
@@ -240,10 +239,10 @@ Test(arena, without_memory_for_records_there_is_no_slot)
     while (meta.left > 0)
         (void)bp_meta_alloc(&meta, BP_CACHELINE_BYTES);
     fake_os.map.fail = FAIL_ALWAYS;
-    cr_assert_null(bp_arena_take(&arena, CLASS_64K));
+    cr_assert_null(bp_arena_take(&arena, 0, CLASS_64K));
     cr_assert_null(find((char *)arena.base));
     fake_os.map.fail = 0;
-    cr_assert_not_null(bp_arena_take(&arena, CLASS_64K));
+    cr_assert_not_null(bp_arena_take(&arena, 0, CLASS_64K));
 }
 
 Test(new_arena, a_class_beyond_the_reservation_has_no_slots)
@@ -251,10 +250,10 @@ Test(new_arena, a_class_beyond_the_reservation_has_no_slots)
     fake_os.reserve_max_bytes = 16 * BP_MIB;
     cr_assert_eq(bp_arena_init(&arena, &meta, &budget), 0);
     cr_assert_leq(arena.bytes, 16 * BP_MIB);
-    cr_assert_null(bp_arena_take(&arena, BP_CLASS_COUNT - 1));
+    cr_assert_null(bp_arena_take(&arena, 0, BP_CLASS_COUNT - 1));
     size_t count = 0;
     struct bp_slot *slot;
-    while ((slot = bp_arena_take(&arena, CLASS_1M)) != NULL) {
+    while ((slot = bp_arena_take(&arena, 0, CLASS_1M)) != NULL) {
         char *base = bp_slot_base(&arena, slot);
         cr_assert(bp_arena_contains(&arena, base) && bp_arena_contains(&arena, base + BP_MIB - 1));
         count++;
@@ -270,7 +269,7 @@ Test(new_arena, takes_the_reservation_that_it_gets)
         cr_assert_eq(bp_arena_init(&arena, &meta, &budget), 0, "with %zu", most);
         check_size(arena.reservation_bytes, most);
         cr_assert_gt(arena.bytes, most / 2);
-        cr_assert(bp_arena_take(&arena, CLASS_1M) != NULL);
+        cr_assert(bp_arena_take(&arena, 0, CLASS_1M) != NULL);
         bp_arena_fini(&arena);
         cr_assert_not(bp_arena_contains(&arena, (char *)arena.base), "after the end nothing is its own");
     }
@@ -324,7 +323,7 @@ TestSuite(charged_arena, .init = make_charged_arena);
 
 Test(charged_arena, commits_what_is_extended_and_no_more)
 {
-    struct bp_slot *slot = bp_arena_take(&arena, CLASS_1M);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS_1M);
     check_size(fake_os.commit.calls, 0);
     cr_assert_eq(bp_arena_extend(&arena, slot, 3 * page), 0);
     check_size(fake_os.commit.calls, 1);
@@ -364,7 +363,7 @@ static size_t data_bytes(void)
 
 Test(charged_arena, what_is_purged_is_charged_no_more)
 {
-    struct bp_slot *slot = bp_arena_take(&arena, CLASS_1M);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS_1M);
     size_t before = data_bytes();
     cr_assert_eq(bp_arena_extend(&arena, slot, BP_MIB / 2), 0);
     check_size(data_bytes(), before + BP_MIB / 2);
@@ -388,7 +387,7 @@ Test(arena, pages_of_several_mappings_move_only_where_the_kernel_can)
 {
     struct bp_slot *from = take_dirty(CLASS_1M, 8 * page);
     struct bp_slot *to = take_dirty(CLASS_1M, 4 * page);
-    struct bp_slot *last = bp_arena_take(&arena, CLASS_1M);
+    struct bp_slot *last = bp_arena_take(&arena, 0, CLASS_1M);
     if (bp_arena_move(&arena, from, to, 4 * page) != 0)
         cr_skip_test("this kernel cannot move pages and keep the place");
     arena.moves_across = BP_ACROSS_NO;
@@ -402,7 +401,7 @@ Test(arena, pages_of_several_mappings_move_only_where_the_kernel_can)
 Test(charged_arena, does_not_move_pages)
 {
     struct bp_slot *from = take_dirty(CLASS_1M, 8 * page);
-    struct bp_slot *to = bp_arena_take(&arena, CLASS_1M);
+    struct bp_slot *to = bp_arena_take(&arena, 0, CLASS_1M);
     cr_assert_lt(bp_arena_move(&arena, from, to, 8 * page), 0);
     check_size(fake_os.move.calls, 0);
     check_size(from->dirty_bytes, 8 * page);
@@ -438,8 +437,8 @@ Test(arena, where_nobody_can_count_mappings_some_moves_are_made)
 
 Test(arena, shrunk_it_keeps_the_slots_it_handed_out_and_nothing_else)
 {
-    struct bp_slot *small = bp_arena_take(&arena, 1);
-    struct bp_slot *large = bp_arena_take(&arena, 15);
+    struct bp_slot *small = bp_arena_take(&arena, 0, 1);
+    struct bp_slot *large = bp_arena_take(&arena, 0, 15);
     cr_assert_eq(bp_arena_extend(&arena, small, page), 0);
     cr_assert_eq(bp_arena_extend(&arena, large, 3 * page), 0);
     *small->home = *large->home = 'x';
@@ -454,9 +453,9 @@ Test(arena, shrunk_it_keeps_the_slots_it_handed_out_and_nothing_else)
     cr_assert_not(bp_arena_is_hole(&arena, large->home));
     cr_assert(!bp_arena_contains(&arena, unused) || bp_arena_is_hole(&arena, unused), "anybody's");
     bp_arena_put(&arena, small);
-    cr_assert_eq(bp_arena_take(&arena, 1), small);
-    cr_assert_null(bp_arena_take(&arena, 1), "it grows no more");
-    cr_assert_null(bp_arena_take(&arena, 7));
+    cr_assert_eq(bp_arena_take(&arena, 0, 1), small);
+    cr_assert_null(bp_arena_take(&arena, 0, 1), "it grows no more");
+    cr_assert_null(bp_arena_take(&arena, 0, 7));
     bp_arena_shrink(&arena);
     bp_arena_fini(&arena);
     cr_assert_leq(fake_os.mapped_bytes, 2 * BP_MIB);

@@ -35,7 +35,7 @@ TestSuite(decay, .init = make_all);
 static void push(size_t mib)
 {
     for (size_t i = 0; i < mib; i++) {
-        struct bp_slot *slot = bp_arena_take(&arena, CLASS);
+        struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS);
         check(bp_arena_extend(&arena, slot, BP_MIB) == 0);
         check(bp_budget_charge_cached(&budget, BP_MIB));
         slot->next = NULL;
@@ -151,7 +151,7 @@ Test(decay, an_idle_threads_cache_goes_too)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     bp_owner_add(&cache->misses[CLASS].fresh, 1u);
-    struct bp_slot *slot = bp_arena_take(&arena, CLASS);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS);
     check(bp_arena_extend(&arena, slot, BP_MIB) == 0);
     bp_tcache_give(cache, slot);
     bp_tcache_leave(cache);
@@ -193,7 +193,7 @@ static void refuse_of(size_t class_index, size_t bytes, size_t count)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     for (size_t i = 0; i < count; i++) {
-        struct bp_slot *slot = bp_arena_take(&arena, class_index);
+        struct bp_slot *slot = bp_arena_take(&arena, 0, class_index);
         check(bp_arena_extend(&arena, slot, bytes) == 0);
         bp_owner_add(&cache->misses[class_index].fresh, 1u);
         bp_tcache_give(cache, slot);

@@ -41,7 +41,7 @@ static void make_inheriting_pool(bool system_gives)
 
 static struct bp_slot *take(size_t class_index, size_t bytes)
 {
-    struct bp_slot *slot = bp_arena_take(arena, class_index);
+    struct bp_slot *slot = bp_arena_take(arena, 0, class_index);
     cr_assert_not_null(slot);
     cr_assert_eq(bp_arena_extend(arena, slot, bytes), 0);
     return slot;

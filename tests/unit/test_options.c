@@ -63,6 +63,9 @@ Test(options, defaults_are_what_the_table_says)
 #define IF_SHARE IF_SIZE
 #define IF_COUNT IF_SIZE
 #define IF_WORD IF_SIZE
+#define IF_NODES(name, field, shown)                                                                                   \
+    read_one(entry_of("BUFPOOL_" name "=" shown));                                                                     \
+    cr_assert(options.field.mode == defaults.field.mode && options.field.nodes == defaults.field.nodes, name);
 #define IF_TEXT(name, field, shown) cr_assert_str_empty(defaults.field);
 #define OPT(kind, field, name, fallback, min, max, accepted, shown, help) IF_##kind(name, field, shown)
 #include "options.def"
@@ -80,6 +83,7 @@ Test(options, defaults_lie_within_their_range)
 #define IN_RANGE_SHARE IN_RANGE_SIZE
 #define IN_RANGE_COUNT IN_RANGE_SIZE
 #define IN_RANGE_WORD IN_RANGE_SIZE
+#define IN_RANGE_NODES(name, field, min, max) cr_assert_eq(options.field.nodes, 0, name);
 #define IN_RANGE_TEXT(name, field, min, max)
 #define OPT(kind, field, name, fallback, min, max, accepted, shown, help) IN_RANGE_##kind(name, field, min, max)
 #include "options.def"
@@ -120,6 +124,71 @@ Test(options, shares_take_bytes_and_percentages)
     check_size(*field_after("BUFPOOL_CACHE_BYTES=0%", &options.cache_bytes), BP_PERCENT(0));
     check_size(*field_after("BUFPOOL_MAX_BYTES=100%", &options.max_bytes), BP_PERCENT(100));
     check_size(*field_after("BUFPOOL_THREAD_CACHE_BYTES=1%", &options.thread_cache_bytes), BP_PERCENT(1));
+}
+
+Test(options, nodes_are_lists_and_ranges)
+{
+    static const struct {
+        const char *entry;
+        struct bp_numa_choice choice;
+    } cases[] = {
+        {"BUFPOOL_NUMA=auto", {BP_NUMA_AUTO, 0}},
+        {"BUFPOOL_NUMA=off", {BP_NUMA_OFF, 0}},
+        {"BUFPOOL_NUMA=local", {BP_NUMA_LOCAL, 0}},
+        {"BUFPOOL_NUMA=interleave", {BP_NUMA_INTERLEAVE, 0}},
+        {"BUFPOOL_NUMA=preferred:0", {BP_NUMA_PREFERRED, 1}},
+        {"BUFPOOL_NUMA=preferred:63", {BP_NUMA_PREFERRED, (uint64_t)1 << 63}},
+        {"BUFPOOL_NUMA=bind:2", {BP_NUMA_BIND, 4}},
+        {"BUFPOOL_NUMA=bind:0,2,5", {BP_NUMA_BIND, 0x25}},
+        {"BUFPOOL_NUMA=bind:1-3,5", {BP_NUMA_BIND, 0x2e}},
+        {"BUFPOOL_NUMA=bind:0-63", {BP_NUMA_BIND, UINT64_MAX}},
+    };
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        (void)field_after(cases[i].entry, NULL);
+        cr_assert_eq(options.numa.mode, cases[i].choice.mode, "%s", cases[i].entry);
+        cr_assert_eq(options.numa.nodes, cases[i].choice.nodes, "%s", cases[i].entry);
+    }
+}
+
+static void read_and_keep_auto(void *entry)
+{
+    read_one(entry);
+    check(options.numa.mode == BP_NUMA_AUTO && options.numa.nodes == 0);
+}
+
+Test(options, wrong_nodes_leave_auto)
+{
+    static const struct {
+        const char *value;
+        const char *wrong;
+    } cases[] = {
+        {"", "not a known word"},
+        {"Auto", "not a known word"},
+        {"autos", "not a known word"},
+        {"off:1", "not a known word"},
+        {"bind", "not a known word"},
+        {"preferred=1", "not a known word"},
+        {"bind:", "not a list of nodes"},
+        {"bind:1,", "not a list of nodes"},
+        {"bind:,1", "not a list of nodes"},
+        {"bind:1;2", "not a list of nodes"},
+        {"bind:1-", "not a list of nodes"},
+        {"bind:-1", "not a list of nodes"},
+        {"preferred:x", "not a list of nodes"},
+        {"preferred:0,1", "more than one node"},
+        {"preferred:64", "out of range"},
+        {"bind:3-1", "out of range"},
+        {"bind:0-99999999999", "out of range"},
+    };
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        char entry[64];
+        char said[256];
+        (void)snprintf(entry, sizeof entry, "BUFPOOL_NUMA=%s", cases[i].value);
+        (void)snprintf(said, sizeof said,
+                       "bufpool: %s: %s; accepted: auto|off|local|interleave|preferred:N|bind:N,M...; using auto\n",
+                       entry, cases[i].wrong);
+        check_says(read_and_keep_auto, entry, said);
+    }
 }
 
 Test(options, percentages_become_bytes)

@@ -765,7 +765,7 @@ Test(pool, its_end_gives_everything_back)
     release(allocate(100000));
     bp_pool_fini(&pool);
     check_size(fake_os.mapped_bytes, 0);
-    cr_assert_eq(bp_thread.caches[0], &bp_tcache_none);
+    cr_assert_eq(bp_thread.caches[0], bp_tcache_none);
 }
 
 /* Threads. */

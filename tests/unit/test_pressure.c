@@ -88,7 +88,7 @@ TestSuite(pressure, .init = make_all, .fini = remove_all);
 static void push(size_t mib)
 {
     for (size_t i = 0; i < mib; i++) {
-        struct bp_slot *slot = bp_arena_take(&arena, CLASS);
+        struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS);
         check(bp_arena_extend(&arena, slot, BP_MIB) == 0);
         check(bp_budget_charge_cached(&budget, BP_MIB));
         slot->next = NULL;
@@ -298,7 +298,7 @@ Test(pressure, the_second_step_takes_what_threads_keep)
 {
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     bp_owner_add(&cache->misses[CLASS].fresh, 1u);
-    struct bp_slot *slot = bp_arena_take(&arena, CLASS);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS);
     check(bp_arena_extend(&arena, slot, BP_MIB) == 0);
     bp_tcache_give(cache, slot);
     bp_tcache_leave(cache);

@@ -31,7 +31,7 @@ TestSuite(shard, .init = make_shards);
 
 static struct bp_slot *take_slot(size_t class_index, size_t pages)
 {
-    struct bp_slot *slot = bp_arena_take(&arena, class_index);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, class_index);
     check(bp_arena_extend(&arena, slot, pages * page) == 0);
     slot->next = NULL;
     return slot;

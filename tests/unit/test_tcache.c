@@ -8,7 +8,7 @@
 #include "fake_os.h"
 #include "support.h"
 
-enum { CLASS = 20 - BP_STRIDE_SHIFT_MIN, SHARD_COUNT = 2, ID = 3, BUFFERS_MAX = 4, BYTES_MAX_PAGES = 5000 };
+enum { KEY = 20, CLASS = KEY - BP_STRIDE_SHIFT_MIN, SHARD_COUNT = 2, ID = 3, BUFFERS_MAX = 4, BYTES_MAX_PAGES = 5000 };
 
 static struct bp_meta meta;
 static struct bp_budget budget;
@@ -44,7 +44,7 @@ TestSuite(tcache_0, .init = make_caches_without_room);
 /* A buffer with so many pages, in the program's hands. */
 static struct bp_slot *take_slot(size_t class_index, size_t pages)
 {
-    struct bp_slot *slot = bp_arena_take(&arena, class_index);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, class_index);
     check(bp_arena_extend(&arena, slot, pages * page) == 0);
     slot->next = NULL;
     return slot;
@@ -90,11 +90,11 @@ static void check_charges(const struct bp_tcache *cache)
 
 Test(tcache, a_thread_has_none_until_it_enters)
 {
-    cr_assert_eq(bp_thread.caches[ID], &bp_tcache_none);
+    cr_assert_eq(bp_thread.caches[ID], bp_tcache_none);
     cr_assert_null(bp_tcache_pop(bp_thread.caches[ID], CLASS, 1));
     struct bp_slot *slot = take_slot(CLASS, 1);
     slot->live = slot->home;
-    cr_assert_not(bp_tcache_push(bp_thread.caches[ID], CLASS, slot, slot->home), "full and empty at once");
+    cr_assert_not(bp_tcache_push(bp_thread.caches[ID], KEY, slot, slot->home), "full and empty at once");
     cr_assert_eq(slot->live, slot->home, "untouched");
 
     struct bp_tcache *cache = bp_tcache_enter(&caches);
@@ -102,7 +102,7 @@ Test(tcache, a_thread_has_none_until_it_enters)
     cr_assert_eq(bp_tcache_enter(&caches), cache);
     check_size(caches.thread_count, 1);
     bp_tcache_leave(cache);
-    cr_assert_eq(bp_thread.caches[0], &bp_tcache_none, "of this pool only");
+    cr_assert_eq(bp_thread.caches[0], bp_tcache_none, "of this pool only");
 }
 
 Test(tcache, a_buffer_given_is_the_next_hit)
@@ -131,7 +131,7 @@ Test(tcache, a_hit_needs_enough_memory_and_not_twice_too_much)
     cr_assert_null(bp_tcache_pop(cache, CLASS, room + 1));
     cr_assert_null(bp_tcache_pop(cache, CLASS, (room - 1) / 2));
     cr_assert_eq(bp_tcache_pop(cache, CLASS, room), slot->home);
-    cr_assert(bp_tcache_push(cache, CLASS, slot, slot->home));
+    cr_assert(bp_tcache_push(cache, KEY, slot, slot->home));
     cr_assert_eq(bp_tcache_pop(cache, CLASS, (room + 1) / 2), slot->home);
 }
 
@@ -152,19 +152,19 @@ Test(tcache, push_is_bounded_by_the_allowance_of_the_class)
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     struct bp_slot *slot = take_slot(CLASS, 10);
     slot->live = slot->home;
-    cr_assert_not(bp_tcache_push(cache, CLASS, slot, slot->home), "nothing is allowed yet");
+    cr_assert_not(bp_tcache_push(cache, KEY, slot, slot->home), "nothing is allowed yet");
     give_fresh(cache, 12);
     void *block = bp_tcache_pop(cache, CLASS, 11 * page);
     cr_assert_not_null(block);
-    cr_assert(bp_tcache_push(cache, CLASS, slot, slot->home), "within what was allowed");
+    cr_assert(bp_tcache_push(cache, KEY, slot, slot->home), "within what was allowed");
     cr_assert_null(slot->live);
     struct bp_slot *other = take_slot(CLASS, 3);
-    cr_assert_not(bp_tcache_push(cache, CLASS, other, other->home), "the allowance is used up");
+    cr_assert_not(bp_tcache_push(cache, KEY, other, other->home), "the allowance is used up");
     cr_assert_eq(cache->bins[CLASS].head, slot, "and nothing changed");
     other = take_slot(CLASS, 2);
-    cr_assert(bp_tcache_push(cache, CLASS, other, other->home));
+    cr_assert(bp_tcache_push(cache, KEY, other, other->home));
     other = take_slot(CLASS + 1, 1);
-    cr_assert_not(bp_tcache_push(cache, CLASS + 1, other, other->home), "of this class only");
+    cr_assert_not(bp_tcache_push(cache, KEY + 1, other, other->home), "of this class only");
     check_charges(cache);
 }
 
@@ -180,7 +180,7 @@ Test(tcache, a_block_that_was_pushed_elsewhere_still_holds_the_next_request)
     cr_assert_not_null(bp_tcache_pop(cache, CLASS, 8 * page));
     char *base = bp_slot_base(&arena, slot);
     slot->live = base;
-    cr_assert(bp_tcache_push(cache, CLASS, slot, base));
+    cr_assert(bp_tcache_push(cache, KEY, slot, base));
     char *block = bp_tcache_pop(cache, CLASS, slot->room_bytes);
     cr_assert_eq(slot->live, block);
     cr_assert(block >= base && block + slot->room_bytes <= base + slot->dirty_bytes);
@@ -382,7 +382,7 @@ Test(tcache_0, without_room_everything_goes_to_the_shard)
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     struct bp_slot *slot = take_slot(CLASS, 2);
     slot->live = slot->home;
-    cr_assert_not(bp_tcache_push(cache, CLASS, slot, slot->home));
+    cr_assert_not(bp_tcache_push(cache, KEY, slot, slot->home));
     slot->live = NULL;
     give(cache, slot);
     check_size(bin_count(cache, CLASS), 0);
@@ -473,7 +473,7 @@ static void call_late(void *argument)
         (void)pthread_setspecific(late_key, argument);
         return;
     }
-    late_was_gone = bp_thread.caches[ID] == &bp_tcache_gone;
+    late_was_gone = bp_thread.caches[ID] == bp_tcache_gone;
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     late_was_orphan = cache == &caches.orphan;
     give_fresh(cache, 3);
@@ -518,7 +518,7 @@ Test(tcache, the_end_of_a_pool_is_seen_by_threads_that_live_on)
 {
     give_fresh(bp_tcache_enter(&caches), 3);
     bp_tcaches_fini(&caches);
-    cr_assert_eq(bp_thread.caches[ID], &bp_tcache_none);
+    cr_assert_eq(bp_thread.caches[ID], bp_tcache_none);
 }
 
 /* Threads of the parent that a child does not have. */
@@ -557,7 +557,7 @@ static void look_in_child(void *unused)
     bp_tcaches_after_fork(&caches);
     check_size(caches.thread_count, 0);
     check_size(caches.thread_total, 0);
-    check(bp_thread.caches[ID] == &bp_tcache_none);
+    check(bp_thread.caches[ID] == bp_tcache_none);
     check_size(bp_shards_cached_bytes(&shards), (7 + 3 + half_pushed_pages) * page);
     check_size(budget.cached_bytes, bp_shards_cached_bytes(&shards));
     struct bp_tcache *cache = bp_tcache_enter(&caches);
@@ -611,7 +611,7 @@ static void look_in_interrupted_child(void *unused)
     bp_lock_reinit(&caches.lock);
     bp_tcaches_after_fork(&caches);
     struct bp_tcache *cache = bp_thread.caches[ID];
-    check(cache != &bp_tcache_none);
+    check(cache != bp_tcache_none);
     check_size(bp_tcache_cached_bytes(cache), 7 * page);
     check_size(caches.thread_total, 1);
     check_charges(cache);
@@ -651,7 +651,7 @@ Test(tcache, a_cache_that_was_not_used_between_two_looks_is_drained)
     check_size(drain(true), 0);
     cr_assert_eq(bp_thread.caches[ID], cache, "it was used since");
     check_size(drain(true), 1);
-    cr_assert_eq(bp_thread.caches[ID], &bp_tcache_none);
+    cr_assert_eq(bp_thread.caches[ID], bp_tcache_none);
     check_size(drain_counters.values[BP_COUNT_drained_caches], 1);
     check_size(bp_shards_cold_bytes(&shards), 7 * page);
     check_size(budget.cached_bytes, 7 * page);
@@ -748,7 +748,7 @@ static void *work(void *unused)
         if (round % 64 == 0)
             (void)sched_yield();
         check(memcmp(block, &round, sizeof round) == 0);
-        bool kept = bp_tcache_push(bp_thread_begin(ID), CLASS, slot, block);
+        bool kept = bp_tcache_push(bp_thread_begin(ID), KEY, slot, block);
         bp_thread_end();
         if (!kept) {
             struct bp_tcache *cache = bp_tcache_enter(&caches);
