@@ -39,7 +39,7 @@ void *bp_pool_alloc_class(struct bp_pool *pool, size_t class_index, size_t size_
     }
     if (p && zero) {
         dirty_bytes = bp_min(dirty_bytes, size_bytes);
-        by = bp_clear_choose(&pool->clear, slot, p, dirty_bytes);
+        by = bp_clear_choose(&pool->clear, &pool->arena, slot, p, dirty_bytes);
         bp_count(&cache->counters, BP_COUNT_calloc_bytes_not_zeroed, size_bytes - dirty_bytes);
         bp_count(&cache->counters,
                  bp_clear_writes(by) ? BP_COUNT_calloc_bytes_zeroed : BP_COUNT_calloc_bytes_dropped, dirty_bytes);

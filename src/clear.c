@@ -54,10 +54,11 @@ static bool is_mostly_resident(const char *p, size_t bytes)
     return resident > count / 2;
 }
 
-enum bp_clear_by bp_clear_choose(struct bp_clear *clear, const struct bp_slot *slot, const char *p, size_t bytes)
+enum bp_clear_by bp_clear_choose(struct bp_clear *clear, const struct bp_arena *arena, const struct bp_slot *slot,
+                                 const char *p, size_t bytes)
 {
-    bool is_huge = bp_slot_wants_huge(slot);
-    enum bp_clear_by dropping = is_huge ? BP_CLEAR_MAPPING : BP_CLEAR_DROPPING;
+    bool is_huge = bp_slot_wants_huge(slot) || bp_huge_is_whole(&arena->huge, slot->class_index);
+    enum bp_clear_by dropping = bp_slot_wants_huge(slot) ? BP_CLEAR_MAPPING : BP_CLEAR_DROPPING;
     if (bytes < LOOK_MIN_BYTES || clear->always_writes)
         return BP_CLEAR_WRITING;
     if (bytes > WRITE_MAX_BYTES)

@@ -37,7 +37,8 @@ static inline bool bp_clear_writes(enum bp_clear_by by)
  * How to make `bytes` at `p`, a part of the slot, zero. Who did not ask for huge pages must not get them where he
  * touches little; and those that are there are not split for a look.
  */
-enum bp_clear_by bp_clear_choose(struct bp_clear *clear, const struct bp_slot *slot, const char *p, size_t bytes);
+enum bp_clear_by bp_clear_choose(struct bp_clear *clear, const struct bp_arena *arena, const struct bp_slot *slot,
+                                 const char *p, size_t bytes);
 /* Makes the bytes zero. Where the kernel refuses, writes. */
 void bp_clear_bytes(char *p, size_t bytes, enum bp_clear_by by);
 

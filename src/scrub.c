@@ -14,7 +14,7 @@ void bp_scrub_range(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
         return;
     char *p = bp_slot_base(arena, slot) + from_bytes;
     size_t bytes = to_bytes - from_bytes;
-    enum bp_clear_by by = bp_clear_choose(clear, slot, p, bytes);
+    enum bp_clear_by by = bp_clear_choose(clear, arena, slot, p, bytes);
     bp_clear_bytes(p, bytes, by);
     count(counters, !bp_clear_writes(by), bytes);
 }
@@ -27,7 +27,7 @@ void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
     size_t bytes = bp_slot_extent(arena, slot, bp_slot_block(slot), slot->size_bytes);
     if (bp_slot_is_tainted(slot))
         return;
-    enum bp_clear_by by = bp_clear_choose(clear, slot, base, bytes);
+    enum bp_clear_by by = bp_clear_choose(clear, arena, slot, base, bytes);
     if (!bp_clear_writes(by)) {
         slot->live = NULL; /* a slot may be mapped anew as a whole then */
         size_t purged = bp_arena_purge(arena, slot, 0);

@@ -11,6 +11,7 @@
 enum { CLASS = 10, PAGES = 16 * 256 };
 
 static struct bp_clear clear;
+static struct bp_arena arena = {.huge.whole_stride_bytes = SIZE_MAX};
 static struct bp_slot slot = {.class_index = CLASS};
 static char *block;
 static size_t page;
@@ -44,7 +45,7 @@ static bool is_zero(void)
 
 static enum bp_clear_by choose(size_t size)
 {
-    return bp_clear_choose(&clear, &slot, block, size);
+    return bp_clear_choose(&clear, &arena, &slot, block, size);
 }
 
 /* As calloc does. */
@@ -163,6 +164,10 @@ Test(clear, huge_pages_are_not_split_for_a_look)
     memset(block, 'x', bytes);
     check_size(choose(bytes), BP_CLEAR_WRITING);
     check_size(choose(BP_GIB), BP_CLEAR_MAPPING);
+    slot.wants_huge = false;
+    clear.writes_left[CLASS] = 0;
+    arena.huge.whole_stride_bytes = bp_class_stride_bytes(CLASS);
+    check_size(choose(bytes), BP_CLEAR_WRITING);
 }
 
 Test(clear, where_nobody_can_tell_it_writes)
