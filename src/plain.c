@@ -32,6 +32,17 @@ static bool are_plain_flags(const char *flags, const char *more)
     return true;
 }
 
+/* In " rw-p offset device inode path" the inode is none. */
+static bool is_of_no_file(const char *field)
+{
+    for (int i = 0; i < 3; i++) {
+        field = strchr(field + 1, ' ');
+        if (!field)
+            return false;
+    }
+    return strtoul(field, NULL, 10) == 0;
+}
+
 /* "start-end rw-p offset device inode path": the range, and whether it is private, read-write and of no file. */
 static bool read_mapping(const char *line, uintptr_t *ret_start, uintptr_t *ret_end, bool *ret_plain)
 {
@@ -40,10 +51,7 @@ static bool read_mapping(const char *line, uintptr_t *ret_start, uintptr_t *ret_
     if (*at != '-')
         return false;
     *ret_end = strtoul(at + 1, &at, 16);
-    const char *inode = at;
-    for (int fields = 0; fields < 3 && inode; fields++)
-        inode = strchr(inode + 1, ' ');
-    *ret_plain = strncmp(at, " rw-p ", 6) == 0 && inode && strtoul(inode, NULL, 10) == 0;
+    *ret_plain = strncmp(at, " rw-p ", 6) == 0 && is_of_no_file(at);
     return true;
 }
 
