@@ -259,6 +259,12 @@ void bp_options_read(struct bp_options *options, char *const *environment)
         bp_warn("BUFPOOL_MIN_SIZE is above BUFPOOL_MAX_SIZE: no request is served from the pool");
         options->mode = BP_MODE_OFF;
     }
+    /* Either would make pages accessible beyond the end of a block. */
+    if (options->harden != 0 && (options->prefill[0] != '\0' || options->hugepages >= BP_HUGEPAGES_ON)) {
+        bp_warn("BUFPOOL_HARDEN recycles nothing, page by page: BUFPOOL_PREFILL and BUFPOOL_HUGEPAGES are ignored");
+        options->prefill[0] = '\0';
+        options->hugepages = BP_HUGEPAGES_INHERIT;
+    }
 }
 
 /* One line of two limits, and of what comes of them. */

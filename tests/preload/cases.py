@@ -273,6 +273,12 @@ SPECIAL = {
         Case('overrun between', WARN, stderr=[f'~bufpool: free\\({AT}\\): something was written .*'], says=['misuses == 1']),
         Case('overrun nothing', says=['mode == "hardened"', 'hit_rate == 0', 'misuses == 0', 'renewed == large_requests', 'cached_bytes == live_bytes == 0']),
         Case('overrun options'),
+        *(Case('overrun nothing', asked, stderr=['bufpool: BUFPOOL_HARDEN recycles nothing, page by page: BUFPOOL_PREFILL and '
+               'BUFPOOL_HUGEPAGES are ignored'], says=['renewed == large_requests', 'prefilled_bytes == 0'])
+          for asked in ({'PREFILL': '1M:2'}, {'HUGEPAGES': 'hugetlb'})),
+        Case('overrun nothing', {'PIN': '1'}, says=['renewed == large_requests']),
+        *(Case(f'overrun {deed}', {'PIN': '1', 'SCRUB': 'free', 'PARANOID': '1'}, stdout='', killed='SIGSEGV')
+          for deed in ('write_behind', 'use_after_free')),
         *(Case(f'misuse {deed} 1', stdout='', stderr=[line], killed='SIGABRT') for deed, line in MISUSES),
         Case('misuse_sized right', says=['misuses == 0']),
     ],
