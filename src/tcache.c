@@ -328,8 +328,8 @@ static void push_to_shard(struct bp_tcache *cache, size_t class_index, struct bp
 }
 
 /*
- * One that is not. What of it passes the budget goes back to the kernel, and the rest stays; but nothing of one so
- * large that it would take the room of all others.
+ * One that is not. What of it passes the budget goes back to the kernel, and the rest stays; of one larger than half of
+ * the budget no more than that, as it would take the room of all others.
  */
 static void charge_and_push(struct bp_tcache *cache, struct bp_slot *slot)
 {
@@ -342,8 +342,9 @@ static void charge_and_push(struct bp_tcache *cache, struct bp_slot *slot)
         if (!bp_arena_can_move(shards->arena, chain.bytes))
             bp_evict_refused(&shards->evict, chain.bytes, limit_bytes);
         bp_count(&cache->counters, BP_COUNT_drops, 1);
-        size_t room_bytes = bp_align_down(bp_budget_room_bytes(budget_of(cache)), shards->arena->page_bytes);
-        if (room_bytes >= KEEP_MIN_BYTES && chain.bytes <= limit_bytes / 2) {
+        size_t room_bytes = bp_min(bp_budget_room_bytes(shards->budget), limit_bytes / 2);
+        room_bytes = bp_align_down(room_bytes, shards->arena->page_bytes);
+        if (room_bytes >= KEEP_MIN_BYTES) {
             bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_arena_purge(shards->arena, slot, room_bytes));
             chain.bytes = slot->dirty_bytes;
             charged = bp_tcache_charge(cache, chain.bytes);
