@@ -48,3 +48,26 @@ size_t bp_tcaches_thread_total(struct bp_tcaches *caches)
         bp_lock_release(&caches->lock);
     return total;
 }
+
+void bp_tcache_fold_counts(struct bp_tcache *to, struct bp_tcache *from)
+{
+    bp_tcache_place_hits(from);
+#define FOLD(field)                                                                                                    \
+    do {                                                                                                               \
+        bp_owner_add(&to->field, bp_load_relaxed(&from->field));                                                       \
+        bp_store_relaxed(&from->field, 0);                                                                             \
+    } while (0)
+    for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
+        FOLD(bins[i].hits);
+        FOLD(bins[i].hit_bytes);
+        FOLD(misses[i].shard_hits);
+        FOLD(misses[i].stolen);
+        FOLD(misses[i].fresh);
+        from->bins[i].gives = 0;
+    }
+    for (unsigned i = 0; i < BP_COUNTER_COUNT; i++)
+        FOLD(counters.values[i]);
+    FOLD(hits_placed);
+    bp_tcache_fold_places(to, from);
+#undef FOLD
+}

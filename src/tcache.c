@@ -22,12 +22,24 @@ static pthread_key_t exit_key;
 static pthread_once_t exit_key_once = PTHREAD_ONCE_INIT;
 static int exit_key_error;
 
+/* The pools that live, by id. */
+static _Atomic(struct bp_tcaches *) pools[BP_POOLS_MAX];
+
 static bool is_real(const struct bp_tcache *cache)
 {
     return cache != bp_tcache_none && cache != bp_tcache_gone;
 }
 
 static void retire(struct bp_tcache *cache);
+
+/* One that detached the cache before still looks at this thread's memory, which is gone when the thread is. */
+static void await_drainer(struct bp_tcaches *caches)
+{
+    if (caches) {
+        (void)bp_lock_acquire(&caches->lock);
+        bp_lock_release(&caches->lock);
+    }
+}
 
 static void on_thread_exit(void *unused)
 {
@@ -37,6 +49,8 @@ static void on_thread_exit(void *unused)
         struct bp_tcache *cache = bp_exchange_acq_rel(&bp_thread.caches[id], bp_tcache_gone);
         if (is_real(cache))
             retire(cache);
+        else if (bp_thread.known[id])
+            await_drainer(bp_load_relaxed(&pools[id]));
     }
 }
 
@@ -57,6 +71,7 @@ int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, 
     caches->retired.caches = caches;
     caches->numa = shards->arena->place_count > 1 ? shards->arena->numa : NULL;
     (void)pthread_once(&exit_key_once, make_exit_key);
+    bp_store_relaxed(&pools[id], caches);
     if (!bp_tcache_add_places(&caches->orphan) || !bp_tcache_add_places(&caches->retired))
         return -ENOBUFS;
     return -exit_key_error;
@@ -68,6 +83,7 @@ void bp_tcaches_fini(struct bp_tcaches *caches)
     for (struct bp_tcache *cache = caches->list; cache; cache = cache->next)
         bp_store_relaxed(&cache->thread->caches[caches->id], NONE);
     caches->list = NULL;
+    bp_store_relaxed(&pools[caches->id], NULL);
     bp_lock_release(&caches->lock);
 }
 
@@ -116,30 +132,6 @@ static bool add_cache(struct bp_tcaches *caches)
     return cache != NULL;
 }
 
-/* Adds the counts of `from` to `to` and clears them. */
-static void fold_counts(struct bp_tcache *to, struct bp_tcache *from)
-{
-    bp_tcache_place_hits(from);
-#define FOLD(field)                                                                                                    \
-    do {                                                                                                               \
-        bp_owner_add(&to->field, bp_load_relaxed(&from->field));                                                       \
-        bp_store_relaxed(&from->field, 0);                                                                             \
-    } while (0)
-    for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
-        FOLD(bins[i].hits);
-        FOLD(bins[i].hit_bytes);
-        FOLD(misses[i].shard_hits);
-        FOLD(misses[i].stolen);
-        FOLD(misses[i].fresh);
-        from->bins[i].gives = 0;
-    }
-    for (unsigned i = 0; i < BP_COUNTER_COUNT; i++)
-        FOLD(counters.values[i]);
-    FOLD(hits_placed);
-    bp_tcache_fold_places(to, from);
-#undef FOLD
-}
-
 /* The cache leaves the list; its counts stay. It must be flushed. */
 static void remove_cache_locked(struct bp_tcache *cache)
 {
@@ -150,7 +142,7 @@ static void remove_cache_locked(struct bp_tcache *cache)
         caches->list = cache->next;
     if (cache->next)
         cache->next->previous = cache->previous;
-    fold_counts(&caches->retired, cache);
+    bp_tcache_fold_counts(&caches->retired, cache);
     cache->next = caches->unused;
     caches->unused = cache;
     bp_owner_sub(&caches->thread_count, 1);
@@ -591,10 +583,10 @@ void bp_tcaches_after_fork(struct bp_tcaches *caches)
         cached_bytes += bp_load_relaxed(&caches->list->allowance_bytes);
     bp_store_relaxed(&caches->shards->budget->cached_bytes, cached_bytes);
     struct bp_tcache discarded = {0};
-    fold_counts(&discarded, &caches->retired);
-    fold_counts(&discarded, &caches->orphan);
+    bp_tcache_fold_counts(&discarded, &caches->retired);
+    bp_tcache_fold_counts(&discarded, &caches->orphan);
     if (caches->list)
-        fold_counts(&discarded, caches->list);
+        bp_tcache_fold_counts(&discarded, caches->list);
     caches->thread_total = bp_load_relaxed(&caches->thread_count);
     bp_thread.known[caches->id] = caches->list != NULL;
 }

@@ -187,6 +187,8 @@ size_t bp_tcache_cached_bytes(const struct bp_tcache *cache);
 size_t bp_tcaches_cached_bytes(struct bp_tcaches *caches);
 /* Threads that ever had a cache. */
 size_t bp_tcaches_thread_total(struct bp_tcaches *caches);
+/* Adds the counts of one cache to another's and clears them. Both are the caller's. */
+void bp_tcache_fold_counts(struct bp_tcache *to, struct bp_tcache *from);
 
 /* In the child, with all locks usable: recovers what all threads had cached and starts counting at zero. */
 void bp_tcaches_after_fork(struct bp_tcaches *caches);

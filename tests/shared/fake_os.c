@@ -131,6 +131,8 @@ static size_t fake_mappings_left(void)
 
 static int fake_fence(void)
 {
+    if (fake_os.in_fence)
+        fake_os.in_fence();
     return fails(&fake_os.fence) ? -ENOSYS : bp_os_default.fence();
 }
 

@@ -40,6 +40,7 @@ extern struct fake_os {
     struct fake_call move;
     struct fake_call mappings_left;
     struct fake_call fence;
+    void (*in_fence)(void); /* called in the middle of it, unless NULL */
     /* Memory nodes are all pretended. */
     struct fake_call bind;
     struct fake_call get_policy;

@@ -3,7 +3,9 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <string.h>
+#include <time.h>
 
 #include "fake_os.h"
 #include "support.h"
@@ -697,6 +699,42 @@ Test(tcache, draining_all_asks_for_no_idleness)
     (void)fill_and_leave();
     check_size(drain(false), 1);
     check_size(bp_shards_cold_bytes(&shards), 7 * page);
+}
+
+static pthread_t leaver;
+static sem_t leaver_is_ready;
+static sem_t leaver_may_go;
+static bool left_early;
+
+static void *leave_when_told(void *unused)
+{
+    (void)fill_and_leave();
+    (void)sem_post(&leaver_is_ready);
+    (void)sem_wait(&leaver_may_go);
+    return unused;
+}
+
+/* The drainer has detached the cache, and will look at its thread. */
+static void tell_to_leave(void)
+{
+    const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+    (void)sem_post(&leaver_may_go);
+    (void)nanosleep(&pause, NULL);
+    left_early = pthread_tryjoin_np(leaver, NULL) == 0;
+}
+
+Test(tcache, a_thread_does_not_end_while_a_drainer_looks_at_it)
+{
+    (void)sem_init(&leaver_is_ready, 0, 0);
+    (void)sem_init(&leaver_may_go, 0, 0);
+    cr_assert_eq(pthread_create(&leaver, NULL, leave_when_told, NULL), 0);
+    (void)sem_wait(&leaver_is_ready);
+    fake_os.in_fence = tell_to_leave;
+    check_size(drain(false), 1);
+    fake_os.in_fence = NULL;
+    cr_assert_not(left_early);
+    cr_assert_eq(pthread_join(leaver, NULL), 0);
+    check_size(caches.thread_count, 0);
 }
 
 Test(tcache, an_operation_under_way_keeps_its_cache)
