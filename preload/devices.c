@@ -10,7 +10,9 @@
 #include "process.h"
 #include "real.h"
 
+/* Between two looks, and for each mapping that a look has to read: a part in two hundred of the time at most. */
 #define LOOK_INTERVAL_NS UINT64_C(100000000)
+#define LOOK_INTERVAL_NS_PER_MAPPING UINT64_C(250000)
 
 /*
  * What is used by everything of its kind: verbs of InfiniBand, RoCE, iWARP and EFA; the caches of registrations in
@@ -38,13 +40,15 @@ static bool is_device_library(const char *name)
     return false;
 }
 
-static bool find_library(void)
+/* Counts the mappings that it has read. */
+static bool find_library(size_t *ret_mapping_count)
 {
     struct bp_os_lines lines;
+    *ret_mapping_count = 0;
     if (bp_os_lines_open(&lines, "/proc/self/maps") != 0)
         return false;
     bool found = false;
-    for (const char *line; !found && (line = bp_os_lines_next(&lines));) {
+    for (const char *line; !found && (line = bp_os_lines_next(&lines)); ++*ret_mapping_count) {
         const char *slash = strrchr(line, '/');
         if (slash && is_device_library(slash + 1)) {
             struct bp_text text = {.data = library, .size = sizeof library};
@@ -64,8 +68,11 @@ static void look(void)
     if (BP_LIKELY(now_ns < due) || bp_load_relaxed(&is_found) || bp_os_is_quiet() ||
         !atomic_compare_exchange_strong(&due_ns, &due, now_ns + LOOK_INTERVAL_NS))
         return;
-    if (find_library())
+    size_t mapping_count;
+    if (find_library(&mapping_count))
         bp_store_release(&is_found, true); /* pairs with acquire in bp_devices_look() */
+    uint64_t interval_ns = mapping_count * LOOK_INTERVAL_NS_PER_MAPPING;
+    bp_store_relaxed(&due_ns, now_ns + bp_max(interval_ns, LOOK_INTERVAL_NS));
 }
 
 /* From now on every request is small. What is free leaves now, what is live when it is freed. */
