@@ -25,7 +25,7 @@ void bp_budget_init(struct bp_budget *budget, const struct bp_options *options)
 
 static size_t ms_of(uint64_t ns)
 {
-    return ns / (1000 * 1000);
+    return ns / 1000000;
 }
 
 void bp_budget_start_mean(struct bp_budget *budget, uint64_t now_ns)

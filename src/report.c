@@ -189,6 +189,51 @@ static void add_place_table(struct bp_text *text, const struct bp_stats_snapshot
     bp_text_add(text, "\n");
 }
 
+static void add_memory(struct bp_text *text, const struct bp_stats_snapshot *stats)
+{
+    const size_t *counters = stats->counters;
+    add_amount(text, "bufpool: memory live", stats->live_bytes);
+    add_amount(text, ", cached", stats->cached_bytes);
+    add_amount(text, " of at most", stats->cache_limit_bytes);
+    add_amount(text, "; peaks: live", stats->peak_live_bytes);
+    add_amount(text, ", cached", stats->peak_cached_bytes);
+    add_amount(text, ", both", stats->peak_footprint_bytes);
+    if (stats->footprint_limit_bytes > 0)
+        add_amount(text, " of at most", stats->footprint_limit_bytes);
+    add_amount(text, "; cached on average", stats->mean_cached_bytes);
+    if (counters[BP_COUNT_prefilled_bytes] > 0)
+        add_amount(text, "; made at the start", counters[BP_COUNT_prefilled_bytes]);
+    if (stats->resident_bytes > 0) {
+        add_amount(text, "\nbufpool: in memory", stats->resident_bytes);
+        add_amount(text, ", in huge pages", stats->huge_bytes);
+        add_amount(text, ", freed lazily", stats->lazily_freed_bytes);
+    }
+    add_amount(text, "\nbufpool: given back: idle", counters[BP_COUNT_decayed_bytes]);
+    add_amount(text, ", evicted for others", counters[BP_COUNT_evicted_bytes]);
+    add_amount(text, ", over a limit", counters[BP_COUNT_dropped_bytes]);
+    add_amount(text, ", trimmed", counters[BP_COUNT_trimmed_bytes]);
+    bp_text_add(text, "; idle thread caches emptied %zu\n", counters[BP_COUNT_drained_caches]);
+}
+
+/* What was done to pages beside giving them out. */
+static void add_attributes(struct bp_text *text, const struct bp_stats_snapshot *stats)
+{
+    const size_t *counters = stats->counters;
+    if (counters[BP_COUNT_renewed] + counters[BP_COUNT_lost] > 0)
+        bp_text_add(text,
+                    "bufpool: mapped anew, as the program had changed attributes: %zu, unseen %zu; given up %zu\n",
+                    counters[BP_COUNT_renewed], counters[BP_COUNT_unseen], counters[BP_COUNT_lost]);
+    if (stats->pinned_bytes + stats->pins_refused > 0) {
+        add_amount(text, "bufpool: pinned", stats->pinned_bytes);
+        bp_text_add(text, "; refused %zu times\n", stats->pins_refused);
+    }
+    if (counters[BP_COUNT_scrubbed_bytes] + counters[BP_COUNT_scrub_dropped_bytes] > 0) {
+        add_amount(text, "bufpool: erased", counters[BP_COUNT_scrubbed_bytes]);
+        add_amount(text, ", by giving pages back", counters[BP_COUNT_scrub_dropped_bytes]);
+        bp_text_add(text, "\n");
+    }
+}
+
 void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
                     const struct bp_report_subject *subject)
 {
@@ -213,40 +258,8 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
                     counters[BP_COUNT_own_policy]);
     bp_text_add(text, "bufpool: avoided about %zu page faults and %zu system calls (estimate: %s)\n",
                 stats->faults_avoided, stats->syscalls_avoided, estimate_method);
-    add_amount(text, "bufpool: memory live", stats->live_bytes);
-    add_amount(text, ", cached", stats->cached_bytes);
-    add_amount(text, " of at most", stats->cache_limit_bytes);
-    add_amount(text, "; peaks: live", stats->peak_live_bytes);
-    add_amount(text, ", cached", stats->peak_cached_bytes);
-    add_amount(text, ", both", stats->peak_footprint_bytes);
-    if (stats->footprint_limit_bytes > 0)
-        add_amount(text, " of at most", stats->footprint_limit_bytes);
-    add_amount(text, "; cached on average", stats->mean_cached_bytes);
-    if (counters[BP_COUNT_prefilled_bytes] > 0)
-        add_amount(text, "; made at the start", counters[BP_COUNT_prefilled_bytes]);
-    if (stats->resident_bytes > 0) {
-        add_amount(text, "\nbufpool: in memory", stats->resident_bytes);
-        add_amount(text, ", in huge pages", stats->huge_bytes);
-        add_amount(text, ", freed lazily", stats->lazily_freed_bytes);
-    }
-    add_amount(text, "\nbufpool: given back: idle", counters[BP_COUNT_decayed_bytes]);
-    add_amount(text, ", evicted for others", counters[BP_COUNT_evicted_bytes]);
-    add_amount(text, ", over a limit", counters[BP_COUNT_dropped_bytes]);
-    add_amount(text, ", trimmed", counters[BP_COUNT_trimmed_bytes]);
-    bp_text_add(text, "; idle thread caches emptied %zu\n", counters[BP_COUNT_drained_caches]);
-    if (counters[BP_COUNT_renewed] + counters[BP_COUNT_lost] > 0)
-        bp_text_add(text,
-                    "bufpool: mapped anew, as the program had changed attributes: %zu, unseen %zu; given up %zu\n",
-                    counters[BP_COUNT_renewed], counters[BP_COUNT_unseen], counters[BP_COUNT_lost]);
-    if (stats->pinned_bytes + stats->pins_refused > 0) {
-        add_amount(text, "bufpool: pinned", stats->pinned_bytes);
-        bp_text_add(text, "; refused %zu times\n", stats->pins_refused);
-    }
-    if (counters[BP_COUNT_scrubbed_bytes] + counters[BP_COUNT_scrub_dropped_bytes] > 0) {
-        add_amount(text, "bufpool: erased", counters[BP_COUNT_scrubbed_bytes]);
-        add_amount(text, ", by giving pages back", counters[BP_COUNT_scrub_dropped_bytes]);
-        bp_text_add(text, "\n");
-    }
+    add_memory(text, stats);
+    add_attributes(text, stats);
     add_copies(text, counters);
     add_amount(text, "bufpool: pages exchanged between classes", counters[BP_COUNT_exchanged_bytes]);
     add_amount(text, ", fresh in batches", counters[BP_COUNT_populated_bytes]);

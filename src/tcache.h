@@ -125,7 +125,7 @@ struct bp_thread {
 
 extern BP_HIDDEN BP_THREAD_LOCAL struct bp_thread bp_thread;
 /* The first of each, and rows behind it. Never written. */
-enum { BP_EMPTY_COUNT = BP_PLACES_MAX * BP_ROW_BYTES / sizeof(struct bp_tcache) + 1 };
+enum { BP_EMPTY_COUNT = (size_t)BP_PLACES_MAX * BP_ROW_BYTES / sizeof(struct bp_tcache) + 1 };
 extern struct bp_tcache bp_tcache_none[BP_EMPTY_COUNT];
 extern struct bp_tcache bp_tcache_gone[BP_EMPTY_COUNT];
 
