@@ -71,9 +71,9 @@ int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, 
     caches->retired.caches = caches;
     caches->numa = shards->arena->place_count > 1 ? shards->arena->numa : NULL;
     (void)pthread_once(&exit_key_once, make_exit_key);
-    bp_store_relaxed(&pools[id], caches);
     if (!bp_tcache_add_places(&caches->orphan) || !bp_tcache_add_places(&caches->retired))
         return -ENOBUFS;
+    bp_store_relaxed(&pools[id], caches); /* not of a pool that came to nothing: a thread may know one of this id */
     return -exit_key_error;
 }
 
@@ -93,12 +93,12 @@ void bp_tcaches_fini(struct bp_tcaches *caches)
  */
 static struct bp_tcache *new_record(struct bp_tcaches *caches)
 {
-    size_t page_bytes = bp_os_page_bytes();
+    const size_t alias_bytes = 4096; /* the processor's, whatever the kernel's page is */
     size_t bytes = sizeof(struct bp_tcache) + bp_tcache_rows_bytes(caches);
-    char *room = bp_meta_alloc(caches->meta, bytes + page_bytes + page_bytes / 2);
+    char *room = bp_meta_alloc(caches->meta, bytes + alias_bytes + alias_bytes / 2);
     if (!room)
         return NULL;
-    size_t before = bp_align_up((uintptr_t)room, page_bytes) - (uintptr_t)room + page_bytes / 2;
+    size_t before = bp_align_up((uintptr_t)room, alias_bytes) - (uintptr_t)room + alias_bytes / 2;
     struct bp_tcache *cache = (struct bp_tcache *)(void *)(room + before);
     cache->caches = caches;
     return bp_tcache_add_places(cache) ? cache : NULL;
