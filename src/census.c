@@ -9,9 +9,13 @@
 void bp_tcaches_visit(struct bp_tcaches *caches, void (*visit)(const struct bp_tcache *cache, void *context),
                       void *context)
 {
-    /* Without the lock a record may be seen twice or not at all, but it is never unmapped. */
+    /*
+     * Records of ended threads count nothing. Without the lock, counts on their way from such a record to `retired` may
+     * be seen twice or not at all.
+     */
     bool locked = bp_lock_try_briefly(&caches->lock);
-    for (struct bp_tcache *cache = caches->list; cache; cache = cache->next)
+    /* acquire: pairs with release in new_record_locked() */
+    for (const struct bp_tcache *cache = bp_load_acquire(&caches->newest); cache; cache = cache->older)
         visit(cache, context);
     visit(&caches->retired, context);
     visit(&caches->orphan, context);
@@ -40,13 +44,9 @@ size_t bp_tcaches_cached_bytes(struct bp_tcaches *caches)
     return sum;
 }
 
-size_t bp_tcaches_thread_total(struct bp_tcaches *caches)
+size_t bp_tcaches_thread_total(const struct bp_tcaches *caches)
 {
-    bool locked = bp_lock_try_briefly(&caches->lock);
-    size_t total = caches->thread_total;
-    if (locked)
-        bp_lock_release(&caches->lock);
-    return total;
+    return bp_load_relaxed(&caches->thread_total);
 }
 
 void bp_tcache_fold_counts(struct bp_tcache *to, struct bp_tcache *from)

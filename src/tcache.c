@@ -91,7 +91,7 @@ void bp_tcaches_fini(struct bp_tcaches *caches)
  * Bins lie in the second half of a page, as tables of slots begin where a page does: at the same place in their pages a
  * load of one is taken for a load of what was just stored to the other (a pair took 9.1 ns, not 8.0).
  */
-static struct bp_tcache *new_record(struct bp_tcaches *caches)
+static struct bp_tcache *new_record_locked(struct bp_tcaches *caches)
 {
     const size_t alias_bytes = 4096; /* the processor's, whatever the kernel's page is */
     size_t bytes = sizeof(struct bp_tcache) + bp_tcache_rows_bytes(caches);
@@ -101,7 +101,11 @@ static struct bp_tcache *new_record(struct bp_tcaches *caches)
     size_t before = bp_align_up((uintptr_t)room, alias_bytes) - (uintptr_t)room + alias_bytes / 2;
     struct bp_tcache *cache = (struct bp_tcache *)(void *)(room + before);
     cache->caches = caches;
-    return bp_tcache_add_places(cache) ? cache : NULL;
+    if (!bp_tcache_add_places(cache))
+        return NULL;
+    cache->older = bp_load_relaxed(&caches->newest);
+    bp_store_release(&caches->newest, cache); /* pairs with acquire in bp_tcaches_visit() */
+    return cache;
 }
 
 /*
@@ -117,7 +121,7 @@ static bool add_cache(struct bp_tcaches *caches)
         if (cache)
             caches->unused = cache->next;
         else
-            cache = new_record(caches);
+            cache = new_record_locked(caches);
         if (cache) {
             cache->thread = &bp_thread;
             cache->shard = bp_shard_in(caches->shards, 0, caches->next_shard++);
@@ -131,7 +135,7 @@ static bool add_cache(struct bp_tcaches *caches)
                 caches->list->previous = cache;
             caches->list = cache;
             bp_owner_add(&caches->thread_count, 1);
-            caches->thread_total += !bp_thread.known[caches->id];
+            bp_owner_add(&caches->thread_total, !bp_thread.known[caches->id]);
             bp_thread.known[caches->id] = true;
             bp_store_relaxed(&bp_thread.caches[caches->id], cache);
         }
@@ -235,21 +239,17 @@ static size_t release_unused(struct bp_tcache *cache)
     return released_bytes;
 }
 
-static size_t evict_cold(struct bp_tcache *cache, size_t bytes)
-{
-    size_t evicted_bytes = bp_shards_purge_cold(cache->caches->shards, bytes, &cache->counters);
-    bp_count(&cache->counters, BP_COUNT_evicted_bytes, evicted_bytes);
-    return evicted_bytes;
-}
-
 bool bp_tcache_charge(struct bp_tcache *cache, size_t bytes)
 {
     struct bp_budget *budget = budget_of(cache);
     if (bytes > bp_load_relaxed(&budget->cached_limit_bytes))
         return false;
-    return bp_budget_charge_cached(budget, bytes) ||
-           (release_unused(cache) > 0 && bp_budget_charge_cached(budget, bytes)) ||
-           (evict_cold(cache, bytes) > 0 && bp_budget_charge_cached(budget, bytes));
+    if (bp_budget_charge_cached(budget, bytes) ||
+        (release_unused(cache) > 0 && bp_budget_charge_cached(budget, bytes)))
+        return true;
+    size_t evicted_bytes = bp_shards_purge_cold(cache->caches->shards, bytes, &cache->counters);
+    bp_count(&cache->counters, BP_COUNT_evicted_bytes, evicted_bytes);
+    return evicted_bytes > 0 && bp_budget_charge_cached(budget, bytes);
 }
 
 /*
@@ -595,6 +595,6 @@ void bp_tcaches_after_fork(struct bp_tcaches *caches)
     bp_tcache_fold_counts(&discarded, &caches->orphan);
     if (caches->list)
         bp_tcache_fold_counts(&discarded, caches->list);
-    caches->thread_total = bp_load_relaxed(&caches->thread_count);
+    bp_store_relaxed(&caches->thread_total, bp_load_relaxed(&caches->thread_count));
     bp_thread.known[caches->id] = caches->list != NULL;
 }
