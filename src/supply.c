@@ -34,15 +34,17 @@ static bool is_tight(const struct bp_pool *pool)
 
 /*
  * May the pool take `bytes` of fresh memory while it has free memory in other classes? Up to an eighth above the most
- * that the program ever used at once: moving pages on every miss costs more than it is worth, as every other thread's
- * CPU is interrupted; a quarter was no faster in `mixed` and held 8 % more memory.
+ * that the program ever used at once; up to a quarter if it has several threads, as every move of pages interrupts
+ * those that run (in `mixed` that is a fifth less time for 2 to 4 % more memory; with one thread it is no time, for 9 %
+ * more).
  */
 static bool may_grow(const struct bp_pool *pool, size_t bytes)
 {
     if (is_tight(pool))
         return bp_load_relaxed(&pool->budget.cached_bytes) < bytes;
     size_t peak_live = bp_load_relaxed(&pool->budget.peak_live_bytes);
-    return bp_load_relaxed(&pool->budget.footprint_bytes) + bytes <= peak_live + peak_live / 8;
+    size_t more = bp_load_relaxed(&pool->caches.thread_count) > 1 ? peak_live / 4 : peak_live / 8;
+    return bp_load_relaxed(&pool->budget.footprint_bytes) + bytes <= peak_live + more;
 }
 
 /*
@@ -86,21 +88,36 @@ struct bp_slot *bp_supply_take_warm(struct bp_pool *pool, struct bp_tcache *cach
     }
 }
 
-/* A free buffer that another request left warm, from this class or, to spare memory, from the next larger one. */
+/*
+ * A free buffer that another request left warm, from this class or, to spare memory, from larger ones. One that lacks
+ * so much that pages would be moved to it is taken only if no larger class has one that is enough, and not twice too
+ * large: `mixed` moves pages a third less often so, and holds no more.
+ */
 static struct bp_slot *take_recycled(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index,
                                      size_t dirty_bytes, enum bp_source *ret_source)
 {
     size_t last = bp_min(class_index + (may_grow(pool, dirty_bytes) ? 1 : 3), BP_CLASS_COUNT - 1);
+    struct bp_slot *best = NULL;
     for (size_t from = class_index; from <= last; from++) {
-        struct bp_slot *slot = bp_supply_take_warm(pool, cache, from, dirty_bytes, ret_source);
-        if (slot && slot->dirty_bytes / 2 > dirty_bytes && is_tight(pool)) {
+        enum bp_source source;
+        struct bp_slot *slot = bp_supply_take_warm(pool, cache, from, dirty_bytes, &source);
+        if (!slot)
+            continue;
+        bool too_small = best && slot->dirty_bytes < dirty_bytes;
+        bool too_large = (best || is_tight(pool)) && slot->dirty_bytes / 2 > dirty_bytes;
+        if (too_small || too_large) {
             bp_supply_put_back(pool, cache, slot);
-        } else if (slot) {
-            bp_count(&cache->counters, BP_COUNT_borrowed, from - class_index);
-            return slot;
+            continue;
         }
+        if (best)
+            bp_supply_put_back(pool, cache, best);
+        best = slot;
+        *ret_source = source;
+        if (best->dirty_bytes + BP_MOVE_MIN_BYTES > dirty_bytes)
+            break;
     }
-    return NULL;
+    bp_count(&cache->counters, BP_COUNT_borrowed, best && best->class_index != class_index);
+    return best;
 }
 
 /* Gives free memory of shards back, to make room. */

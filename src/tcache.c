@@ -244,8 +244,7 @@ bool bp_tcache_charge(struct bp_tcache *cache, size_t bytes)
     struct bp_budget *budget = budget_of(cache);
     if (bytes > bp_load_relaxed(&budget->cached_limit_bytes))
         return false;
-    if (bp_budget_charge_cached(budget, bytes) ||
-        (release_unused(cache) > 0 && bp_budget_charge_cached(budget, bytes)))
+    if (bp_budget_charge_cached(budget, bytes) || (release_unused(cache) > 0 && bp_budget_charge_cached(budget, bytes)))
         return true;
     size_t evicted_bytes = bp_shards_purge_cold(cache->caches->shards, bytes, &cache->counters);
     bp_count(&cache->counters, BP_COUNT_evicted_bytes, evicted_bytes);
@@ -301,6 +300,7 @@ struct bp_slot *bp_tcache_take(struct bp_tcache *cache, size_t class_index, size
     *link = slot->next;
     update_head_block(bin);
     bp_owner_sub(&bin->cached_bytes, slot->dirty_bytes);
+    bin->gives -= bin->gives > 0; /* it may come back unused, and a request of another class does not count here */
     BP_ASSERT_SLOW(cache_adds_up(cache));
     return slot;
 }

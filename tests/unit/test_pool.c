@@ -420,6 +420,46 @@ Test(pool, memory_of_one_size_serves_another)
     check_audit(1 + LENGTH(blocks));
 }
 
+static void leave_two(size_t first, size_t second)
+{
+    void *blocks[] = {allocate(first), allocate(second)};
+    release(blocks[0]);
+    release(blocks[1]);
+    check_size(counted(BP_COUNT_borrowed), 0);
+}
+
+Test(pool, a_larger_buffer_that_is_enough_is_better_than_one_to_be_extended)
+{
+    leave_two(600 * BP_KIB, 1200 * BP_KIB);
+    size_t footprint = pool.budget.footprint_bytes;
+    void *block = allocate(1000 * BP_KIB);
+    check_size(counted(BP_COUNT_borrowed), 1);
+    void *other = allocate(600 * BP_KIB);
+    check_size(counted(BP_COUNT_borrowed), 1);
+    check_size(pool.budget.footprint_bytes, footprint);
+    check_audit(2);
+    release(block);
+    release(other);
+}
+
+Test(pool, a_buffer_that_lacks_little_is_better_than_a_larger_one)
+{
+    leave_two(900 * BP_KIB, 1200 * BP_KIB);
+    void *block = allocate(1000 * BP_KIB);
+    check_size(counted(BP_COUNT_borrowed), 0);
+    check_audit(1);
+    release(block);
+}
+
+Test(pool, a_buffer_to_be_extended_is_better_than_one_twice_too_large)
+{
+    leave_two(600 * BP_KIB, 2040 * BP_KIB);
+    void *block = allocate(900 * BP_KIB);
+    check_size(counted(BP_COUNT_borrowed), 0);
+    check_audit(1);
+    release(block);
+}
+
 /* As a vector does: what it left behind serves its next size. */
 Test(pool, doubling_by_hand_uses_its_own_old_buffers)
 {
