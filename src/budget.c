@@ -1,7 +1,42 @@
 /* SPDX-License-Identifier: MIT */
 #include "budget.h"
 
+#include <linux/mempolicy.h>
+
 #include "os.h"
+#include "topology.h"
+
+/* Modes of policies; the rest of one are flags. */
+enum { MODE_MASK = 0xff };
+
+/* Asked when a pool is made, and so of the thread that makes it: what numactl says holds for all of them. */
+static uint64_t find_bound_nodes(struct bp_numa_choice choice)
+{
+    struct bp_policy policy;
+    if (choice.mode == BP_NUMA_BIND)
+        return choice.nodes;
+    bool is_bound = bp_os.policy(&policy) == 0 && (policy.mode & MODE_MASK) == MPOL_BIND;
+    return is_bound ? policy.nodes : UINT64_MAX;
+}
+
+uint64_t bp_budget_nodes(const struct bp_budget *budget)
+{
+    uint64_t allowed_nodes;
+    if (bp_os.allowed_nodes(&allowed_nodes) != 0)
+        return 0;
+    uint64_t nodes = allowed_nodes & budget->bound_nodes;
+    return nodes != 0 ? nodes : allowed_nodes;
+}
+
+static size_t find_memory_bytes(const struct bp_budget *budget)
+{
+    size_t memory_bytes = bp_os_memory_bytes();
+    size_t free_bytes;
+    size_t node_bytes;
+    if (!bp_topology_free_bytes(bp_budget_nodes(budget), &free_bytes, &node_bytes))
+        return memory_bytes;
+    return memory_bytes == 0 ? node_bytes : bp_min(memory_bytes, node_bytes);
+}
 
 static void set_limits(struct bp_budget *budget)
 {
@@ -17,8 +52,9 @@ void bp_budget_init(struct bp_budget *budget, const struct bp_options *options)
     *budget = (struct bp_budget){
         .cached_share = options->cache_bytes,
         .footprint_share = options->max_bytes,
-        .memory_bytes = bp_os_memory_bytes(),
+        .bound_nodes = find_bound_nodes(options->numa),
     };
+    budget->memory_bytes = find_memory_bytes(budget);
     set_limits(budget);
     bp_budget_start_mean(budget, bp_os.now_ns());
 }
@@ -60,7 +96,7 @@ size_t bp_budget_mean_cached_bytes(const struct bp_budget *budget, uint64_t now_
 size_t bp_budget_follow_memory(struct bp_budget *budget)
 {
     bool is_part = ((budget->cached_share | budget->footprint_share) & BP_PERCENT_FLAG) != 0;
-    size_t memory_bytes = is_part && !bp_os_is_quiet() ? bp_os_memory_bytes() : budget->memory_bytes;
+    size_t memory_bytes = is_part && !bp_os_is_quiet() ? find_memory_bytes(budget) : budget->memory_bytes;
     if (memory_bytes != budget->memory_bytes) {
         budget->memory_bytes = memory_bytes;
         set_limits(budget);

@@ -10,6 +10,8 @@
  * Invariant: footprint_bytes == sum of dirty_bytes over all slots, live or free, and <= footprint_limit_bytes.
  *            cached_bytes == bytes in shards + allowances of thread caches, and <= cached_limit_bytes.
  *            So what is really free never passes cached_limit_bytes.
+ * Nodes:     both are sums over all memory nodes, as memory is short for all at once where any node will do. Where
+ *            not (a cpuset, numactl --membind, BUFPOOL_NUMA=bind) their memory is all there is.
  */
 #include "atomic.h"
 #include "options.h"
@@ -17,6 +19,7 @@
 struct bp_budget {
     size_t cached_share;    /* const: the limits as configured, perhaps a part of memory_bytes */
     size_t footprint_share; /* const */
+    uint64_t bound_nodes;   /* const: whose memory the program is bound to; all of them: to none */
     size_t memory_bytes;    /* what this process may use; who ticks (decay.h) writes */
     size_t squeeze;         /* likewise: so many times the limit of what may be cached is halved */
     _Atomic(size_t) cached_limit_bytes;
@@ -39,9 +42,11 @@ struct bp_budget {
 };
 
 void bp_budget_init(struct bp_budget *budget, const struct bp_options *options);
+/* The memory nodes that this process's memory can come from, as bits; none when nobody can tell. */
+uint64_t bp_budget_nodes(const struct bp_budget *budget);
 /*
- * The memory limit of a container may change while the program runs: sets the limits that are a part of it anew.
- * Returns by how much what is cached passes its limit now.
+ * The memory limit of a container, and its nodes, may change while the program runs: sets the limits that are a part
+ * of it anew. Returns by how much what is cached passes its limit now.
  */
 size_t bp_budget_follow_memory(struct bp_budget *budget);
 /* Starts the mean of what is cached anew. */

@@ -124,16 +124,12 @@ static void make_auto(struct bp_numa *numa)
 static size_t kept_per_gib(const struct bp_topology *topology)
 {
     char text[32];
-    size_t memory_bytes = BP_MIB;
-    for (uint64_t left = topology->online; left != 0; left &= left - 1) {
-        size_t free_bytes;
-        size_t total_bytes;
-        if (bp_topology_free_bytes(lowest(left), &free_bytes, &total_bytes))
-            memory_bytes += total_bytes;
-    }
-    if (bp_os_read_file("/proc/sys/vm/min_free_kbytes", text, sizeof text) <= 0)
+    size_t free_bytes;
+    size_t memory_bytes;
+    if (!bp_topology_free_bytes(topology->online, &free_bytes, &memory_bytes) ||
+        bp_os_read_file("/proc/sys/vm/min_free_kbytes", text, sizeof text) <= 0)
         return 0;
-    return strtoul(text, NULL, 10) * BP_KIB / 4 * 5 / (memory_bytes / BP_MIB) * 1024;
+    return strtoul(text, NULL, 10) * BP_KIB / 4 * 5 / bp_max(memory_bytes / BP_MIB, 1) * 1024;
 }
 
 struct bp_numa *bp_numa_make(struct bp_meta *meta, struct bp_numa_choice choice)
@@ -193,6 +189,26 @@ void bp_numa_describe(const struct bp_numa *numa, struct bp_text *text)
     bp_text_add(text, ")");
 }
 
+unsigned bp_numa_node_place(const struct bp_numa *numa, size_t node)
+{
+    for (unsigned i = 0; i < numa->count; i++) {
+        if (numa->places[i].node == node && node != BP_NO_NODE)
+            return i;
+    }
+    return BP_PLACE_OF_CPU;
+}
+
+unsigned bp_numa_cpu_places(const struct bp_numa *numa)
+{
+    unsigned places = 0;
+    for (int cpu = 0; cpu < BP_CPUS_MAX; cpu++) {
+        unsigned place = bp_numa_cpu_place(numa, cpu);
+        if (place != BP_PLACE_OF_CPU)
+            places |= 1u << place;
+    }
+    return places;
+}
+
 /* --- threads ------------------------------------------------------------------------------------------------------ */
 
 static bool is_same(struct bp_policy a, struct bp_policy b)
@@ -235,15 +251,29 @@ unsigned bp_numa_choose(struct bp_numa *numa, unsigned choice)
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
-int bp_numa_bind(struct bp_numa *numa, unsigned place_index, void *address, size_t bytes, bool move)
+static int bind_to(struct bp_place *place, struct bp_policy policy, void *address, size_t bytes, bool move)
 {
-    struct bp_place *place = &numa->places[place_index];
-    if (place->policy.mode == MPOL_DEFAULT)
+    if (policy.mode == MPOL_DEFAULT)
         return 0;
-    int error = bp_os.bind(address, bytes, place->policy, move);
+    int error = bp_os.bind(address, bytes, policy, move);
     if (error != 0)
         bp_add_relaxed(&place->bind_failures, (size_t)1);
     return error;
+}
+
+int bp_numa_bind(struct bp_numa *numa, unsigned place_index, void *address, size_t bytes, bool move)
+{
+    struct bp_place *place = &numa->places[place_index];
+    return bind_to(place, place->policy, address, bytes, move);
+}
+
+int bp_numa_bind_reserved(struct bp_numa *numa, unsigned place_index, void *address, size_t bytes)
+{
+    struct bp_place *place = &numa->places[place_index];
+    struct bp_policy wish = place->policy;
+    if (wish.mode == MPOL_BIND)
+        wish = (struct bp_policy){.mode = MPOL_PREFERRED, .nodes = (uint64_t)1 << place->node};
+    return bind_to(place, wish, address, bytes, false);
 }
 
 static void look(const struct bp_numa *numa, struct bp_place *place, size_t bytes)
@@ -252,7 +282,7 @@ static void look(const struct bp_numa *numa, struct bp_place *place, size_t byte
     size_t total_bytes;
     bool is_full = false;
     size_t credit_bytes = BLIND_CREDIT_BYTES;
-    if (!bp_os_is_quiet() && bp_topology_free_bytes(place->node, &free_bytes, &total_bytes)) {
+    if (!bp_os_is_quiet() && bp_topology_free_bytes((uint64_t)1 << place->node, &free_bytes, &total_bytes)) {
         size_t kept_bytes = numa->kept_per_gib * (total_bytes / BP_MIB) / 1024 + total_bytes / KEPT_SHARE + KEPT_BYTES;
         is_full = free_bytes < kept_bytes + bytes;
         credit_bytes = is_full ? FULL_CREDIT_BYTES : (free_bytes - kept_bytes - bytes) / 2;

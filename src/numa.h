@@ -71,11 +71,21 @@ static inline unsigned bp_numa_cpu_place(const struct bp_numa *numa, int cpu)
     return node < BP_NODES_MAX ? numa->node_place[node] : BP_PLACE_OF_CPU;
 }
 
+/* The place of a node's memory; BP_PLACE_OF_CPU where it has none of its own. */
+unsigned bp_numa_node_place(const struct bp_numa *numa, size_t node);
+/* The places of all CPUs, as bits: where threads come to that have no policy of their own. */
+unsigned bp_numa_cpu_places(const struct bp_numa *numa);
+
 /* Looks at this thread's policy: a place or BP_PLACE_OF_CPU; the present choice when nobody can tell. */
 unsigned bp_numa_choose(struct bp_numa *numa, unsigned choice);
 
 /* Binds a range of a place. Counted when the kernel refuses; its pages then come from anywhere. */
 int bp_numa_bind(struct bp_numa *numa, unsigned place, void *address, size_t bytes, bool move);
+/*
+ * As well, for huge pages of the reserved pool: a node that has none left ends a program that is bound to it, so this
+ * is a wish whatever the place.
+ */
+int bp_numa_bind_reserved(struct bp_numa *numa, unsigned place, void *address, size_t bytes);
 
 /* False when so much fresh memory would come from another node, as this place's is full. */
 bool bp_numa_has_room(struct bp_numa *numa, unsigned place, size_t bytes);

@@ -135,12 +135,20 @@ static size_t find_bytes(const char *text, const char *name)
     return found ? (size_t)strtoul(found + strlen(name), NULL, 10) * BP_KIB : SIZE_MAX;
 }
 
-bool bp_topology_free_bytes(unsigned node, size_t *ret_free_bytes, size_t *ret_total_bytes)
+bool bp_topology_free_bytes(uint64_t nodes, size_t *ret_free_bytes, size_t *ret_total_bytes)
 {
-    char text[512]; /* what is wanted comes first */
-    if (!read_node_file(node, "meminfo", text, sizeof text))
-        return false;
-    *ret_free_bytes = find_bytes(text, "MemFree:");
-    *ret_total_bytes = find_bytes(text, "MemTotal:");
-    return *ret_free_bytes != SIZE_MAX && *ret_total_bytes != SIZE_MAX;
+    *ret_free_bytes = 0;
+    *ret_total_bytes = 0;
+    for (uint64_t left = nodes; left != 0; left &= left - 1) {
+        char text[512]; /* what is wanted comes first */
+        if (!read_node_file((unsigned)__builtin_ctzll(left), "meminfo", text, sizeof text))
+            continue;
+        size_t free_bytes = find_bytes(text, "MemFree:");
+        size_t total_bytes = find_bytes(text, "MemTotal:");
+        if (free_bytes != SIZE_MAX && total_bytes != SIZE_MAX) {
+            *ret_free_bytes += free_bytes;
+            *ret_total_bytes += total_bytes;
+        }
+    }
+    return *ret_total_bytes != 0;
 }

@@ -18,7 +18,7 @@ struct machine {
     const char *online;
     const char *has_memory;
     uint64_t memory; /* the same as bits */
-    struct machine_node nodes[10];
+    struct machine_node nodes[16];
     unsigned node_count;
 };
 
@@ -31,6 +31,7 @@ enum {
     MEMORY_ONLY,  /* two nodes with CPUs, one with memory alone */
     CPU_ONLY,     /* three nodes with CPUs, one of them without memory */
     HALF_OFFLINE, /* of nodes 0 to 5, 1 and 4 were taken out */
+    SIXTEEN_NODES, /* eight pairs of near nodes; the second pair has no CPUs */
     MACHINE_COUNT
 };
 

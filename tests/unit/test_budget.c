@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "budget.h"
 
+#include <linux/mempolicy.h>
 #include <pthread.h>
 #include <sched.h>
 
+#include "fake_os.h"
+#include "machines.h"
+#include "os.h"
 #include "support.h"
 
 Test(budget, grants_up_to_the_limit_exactly)
@@ -112,4 +116,67 @@ Test(budget, a_clock_that_goes_back_does_the_mean_no_harm)
     bp_budget_note_cached(&budget, 150 * MS);
     check_size(bp_budget_mean_cached_bytes(&budget, 150 * MS), BP_MIB);
     check_size(bp_budget_mean_cached_bytes(&budget, 300 * MS), BP_MIB);
+}
+
+/* --- memory nodes ------------------------------------------------------------------------------------------------- */
+
+static struct bp_options options;
+
+static void enter_four_nodes(void)
+{
+    fake_os_install();
+    fake_os.allowed_nodes = UINT64_MAX;
+    bp_options_init(&options);
+    machine_enter(&machines[FOUR_NODES]);
+}
+
+TestSuite(nodes, .init = enter_four_nodes, .fini = machine_leave);
+
+static size_t memory_mib(void)
+{
+    struct bp_budget budget;
+    bp_budget_init(&budget, &options);
+    return budget.memory_bytes / BP_MIB;
+}
+
+Test(nodes, all_of_them_have_as_much_as_the_machine)
+{
+    check_size(memory_mib(), bp_min((size_t)4 * 512, bp_os_memory_bytes() / BP_MIB));
+}
+
+Test(nodes, those_of_the_cpuset_are_all_there_is)
+{
+    fake_os.allowed_nodes = 6;
+    check_size(memory_mib(), 1024);
+}
+
+Test(nodes, so_are_those_that_the_program_is_bound_to)
+{
+    fake_os.policy = (struct bp_policy){MPOL_BIND | MPOL_F_STATIC_NODES, 2};
+    check_size(memory_mib(), 512);
+    fake_os.policy.mode = MPOL_PREFERRED;
+    cr_assert_gt(memory_mib(), 512, "others will do");
+    options.numa = (struct bp_numa_choice){.mode = BP_NUMA_BIND, .nodes = 0xe};
+    check_size(memory_mib(), 3 * 512);
+}
+
+Test(nodes, a_cpuset_may_change)
+{
+    struct bp_budget budget;
+    bp_budget_init(&budget, &options);
+    check(bp_budget_charge_cached(&budget, 300 * BP_MIB));
+    check_size(bp_budget_follow_memory(&budget), 0);
+    fake_os.allowed_nodes = 2;
+    check_size(bp_budget_follow_memory(&budget), 300 * BP_MIB - 512 * BP_MIB / 100 * 25);
+}
+
+Test(nodes, what_nobody_can_tell_limits_nothing)
+{
+    options.numa = (struct bp_numa_choice){.mode = BP_NUMA_BIND, .nodes = 1 << 9}; /* there is none such */
+    cr_assert_gt(memory_mib(), 512);
+    fake_os.get_policy.fail = FAIL_ALWAYS;
+    check_size(memory_mib(), bp_os_memory_bytes() / BP_MIB);
+    fake_os.get_policy.fail = 0;
+    bp_os.root = "/nowhere";
+    check_size(memory_mib(), bp_os_memory_bytes() / BP_MIB);
 }

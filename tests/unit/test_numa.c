@@ -221,3 +221,25 @@ Test(numa, eight_nodes_and_256_cpus)
     bp_numa_describe(numa, &text);
     cr_assert_str_eq(shown, "9 places (node 0, node 1, node 2, node 3, node 4, node 5, node 6, node 7, own policy)");
 }
+
+/* Nodes without CPUs are left out first; who runs on one that is left out gets memory of the nearest. */
+Test(numa, more_nodes_than_places)
+{
+    make(SIXTEEN_NODES, BP_NUMA_AUTO, 0);
+    cr_assert_eq(numa->count, 15);
+    check_place(2, 4, MPOL_PREFERRED, 1 << 4);
+    check_place(13, 15, MPOL_PREFERRED, 1 << 15);
+    check_place(14, BP_NO_NODE, MPOL_DEFAULT, 0);
+    cr_assert_eq(choose(MPOL_BIND, 1 << 2), 14, "its own");
+    make(SIXTEEN_NODES, BP_NUMA_BIND, 0xfff3);
+    cr_assert_eq(numa->count, 14);
+    make(SIXTEEN_NODES, BP_NUMA_BIND, 0xfffb);
+    cr_assert_eq(numa->count, 14);
+    cr_assert_eq(bp_numa_node_place(numa, 15), 13);
+    fake_os.policy = (struct bp_policy){MPOL_DEFAULT, 0};
+    fake_os.allowed_nodes = 0xfff7; /* of those with memory alone one is left */
+    make(SIXTEEN_NODES, BP_NUMA_AUTO, 0);
+    cr_assert_eq(bp_numa_node_place(numa, 2), BP_PLACE_OF_CPU);
+    cr_assert_eq(bp_numa_cpu_places(numa), 0x3fff);
+    cr_assert_eq(bp_numa_cpu_place(numa, 15), 13);
+}

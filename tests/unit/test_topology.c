@@ -130,8 +130,14 @@ Test(topology, tells_what_of_a_node_is_free)
     size_t total_bytes;
     enter(TWO_NODES, ALL_NODES);
     machine_set_free(&machines[TWO_NODES], 1, 3);
-    cr_assert(bp_topology_free_bytes(1, &free_bytes, &total_bytes));
+    cr_assert(bp_topology_free_bytes(2, &free_bytes, &total_bytes));
     cr_assert_eq(free_bytes, 3 * BP_MIB);
     cr_assert_eq(total_bytes, BP_GIB);
-    cr_assert_not(bp_topology_free_bytes(2, &free_bytes, &total_bytes));
+    cr_assert(bp_topology_free_bytes(3, &free_bytes, &total_bytes));
+    cr_assert_eq(free_bytes, 515 * BP_MIB);
+    cr_assert_eq(total_bytes, 2 * BP_GIB);
+    cr_assert_not(bp_topology_free_bytes(4, &free_bytes, &total_bytes));
+    cr_assert(bp_topology_free_bytes(6, &free_bytes, &total_bytes), "there is no node 2");
+    cr_assert_eq(total_bytes, BP_GIB);
+    cr_assert_not(bp_topology_free_bytes(0, &free_bytes, &total_bytes));
 }
