@@ -329,7 +329,7 @@ size_t bp_options_share_bytes(size_t value, size_t memory_bytes)
     return memory_bytes / 100 * percent;
 }
 
-bool bp_options_next_buffers(const char **list, size_t *ret_size_bytes, size_t *ret_count)
+bool bp_options_next_buffers(const char **list, struct bp_buffers *ret_buffers)
 {
     char part[48];
     size_t length = strcspn(*list, ",");
@@ -342,8 +342,11 @@ bool bp_options_next_buffers(const char **list, size_t *ret_size_bytes, size_t *
     if (!colon)
         return false;
     *colon = '\0';
-    const char *rest = parse_number(colon + 1, ret_count);
-    if (parse_size(part, false, ret_size_bytes) || !rest || *rest != '\0' || *ret_count == 0)
+    const char *rest = parse_number(colon + 1, &ret_buffers->count);
+    ret_buffers->node = SIZE_MAX;
+    if (rest && *rest == '@')
+        rest = parse_number(rest + 1, &ret_buffers->node);
+    if (parse_size(part, false, &ret_buffers->size_bytes) || !rest || *rest != '\0' || ret_buffers->count == 0)
         return false;
     *list += length + ((*list)[length] == ',');
     return true;

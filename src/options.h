@@ -43,6 +43,13 @@ struct bp_numa_choice {
 
 enum { BP_TEXT_OPTION_BYTES = 1024 };
 
+/* A part of a list of buffers. */
+struct bp_buffers {
+    size_t size_bytes;
+    size_t count;
+    size_t node; /* whose memory they are to have; SIZE_MAX: none was named */
+};
+
 struct bp_options {
 #define BP_FIELD_SIZE(field) size_t field;
 #define BP_FIELD_SHARE(field) size_t field;
@@ -71,10 +78,10 @@ void bp_options_help(void);
 /* The byte count of a SHARE option, given the memory its percentages refer to. */
 size_t bp_options_share_bytes(size_t value, size_t memory_bytes);
 /*
- * Reads the next part "SIZE:COUNT" of a list such as "1M:64,256K:8" and moves `*list` behind it. False at the end, or
- * where the list is wrong: then there is something left of it.
+ * Reads the next part "SIZE:COUNT" or "SIZE:COUNT@NODE" of a list such as "1M:64,256K:8@1" and moves `*list` behind it.
+ * False at the end, or where the list is wrong: then there is something left of it.
  */
-bool bp_options_next_buffers(const char **list, size_t *ret_size_bytes, size_t *ret_count);
+bool bp_options_next_buffers(const char **list, struct bp_buffers *ret_buffers);
 /* True when `name` matches one of the comma-separated patterns. */
 bool bp_options_match(const char *patterns, const char *name);
 

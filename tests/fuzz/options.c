@@ -195,8 +195,8 @@ static void use_values(const char *input, size_t size)
     CHECK(!bp_options_match("", "program") && bp_options_match("*", "program"));
     CHECK(bp_options_share_bytes(read.cache_bytes, BP_GIB) <= 64 * BP_TIB);
     const char *rest = read.prefill;
-    for (size_t bytes, count; bp_options_next_buffers(&rest, &bytes, &count);)
-        CHECK(count > 0 && bytes < BP_PERCENT_FLAG);
+    for (struct bp_buffers buffers; bp_options_next_buffers(&rest, &buffers);)
+        CHECK(buffers.count > 0 && buffers.size_bytes < BP_PERCENT_FLAG);
     char escaped[512];
     struct bp_text text = {.data = escaped, .size = 1 + size % sizeof escaped};
     bp_text_add_json(&text, input);

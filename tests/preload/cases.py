@@ -175,7 +175,7 @@ TEXT_REPORT = ['~bufpool: report of [a-z]+, pid \\d+, mode pool'] + ['~bufpool: 
 ASKED_TEXT = [TEXT_REPORT[0] + ', on signal', *TEXT_REPORT[1:]]
 NO_RESERVE = r'bufpool: BUFPOOL_HUGEPAGES=hugetlb: the reserved pool \(vm.nr_hugepages\) has no more; using ordinary pages'
 NOT_PINNED = 'bufpool: BUFPOOL_PIN=1: RLIMIT_MEMLOCK ({}) allows no more; memory beyond that stays unpinned'
-NOT_LIST = 'bufpool: BUFPOOL_PREFILL={}: not a list of sizes and numbers; accepted: a list such as 1M:64,256K:8; using none'
+NOT_LIST = 'bufpool: BUFPOOL_PREFILL={}: not a list of sizes and numbers; accepted: a list such as 1M:64,256K:8@1; using none'
 NOT_SIGNAL = ('bufpool: BUFPOOL_STATS_SIGNAL={}: not a signal that can be used so; accepted: a name or number such as USR2, SIGUSR2, 12 or '
               'RTMIN+3, and perhaps ,trim; using none')
 
@@ -378,6 +378,10 @@ SPECIAL = {
         Case('decay small 20', {**FAST, 'PREFILL': '1M:100'}, says=['decayed_bytes >= 200 * MIB']),
         Case('family', {'PREFILL': '1M:3', 'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}, reports=5),
         Case('idle', {'PREFILL': '4M'}, pools=False, stderr=[NOT_LIST.format('4M')]),
+        Case('idle', {'PREFILL': '4M:1@'}, pools=False, stderr=[NOT_LIST.format('4M:1@')]),
+        Case('prefilled 2', {'PREFILL': '4M:16@0'}, says=['prefilled_bytes >= 64 * MIB']),
+        Case('idle', {'PREFILL': '4M:3@0,4M:7@63'}, pools=False, says=['cached_bytes >= 12 * MIB'],
+             stderr=['bufpool: BUFPOOL_PREFILL=4M:3@0,4M:7@63: made 3 of 10 buffers: no memory is kept apart for the node']),
         Case('idle', {'PREFILL': '1M:2,4M:x'}, pools=False, stderr=[NOT_LIST.format('1M:2,4M:x')]),
         # As the system is set up at the moment.
         *(Case(f'huge {mode}', {'HUGEPAGES': mode}, says=['resident_bytes <= footprint_bytes + MIB']) for mode in ('inherit', 'off', 'on')),

@@ -478,31 +478,42 @@ Test(options, a_pattern_that_is_too_long_matches_nothing_and_ends_nothing)
 
 Test(options, lists_of_buffers)
 {
-    static const struct {
+    const size_t none = SIZE_MAX;
+    const struct {
         const char *list;
         size_t count; /* of parts before the end or the error */
-        size_t last_size;
-        size_t last_count;
+        struct bp_buffers last;
         bool ok;
     } cases[] = {
-        {"1M:64,256K:8", 2, 256 * BP_KIB, 8, true}, {"4096:1", 1, 4096, 1, true},
-        {"2GiB:3,1B:2,7KB:1", 3, 7 * BP_KIB, 1, true}, {"", 0, 0, 0, true},
-        {"1M", 0, 0, 0, false},      {"1M:", 0, 0, 0, false},       {":3", 0, 0, 0, false},
-        {"1M:0", 0, 0, 0, false},    {"1M:2,", 0, 0, 0, false},     {"1M:2,,1M:1", 1, BP_MIB, 2, false},
-        {"1M:-1", 0, 0, 0, false},   {"1M:2x", 0, 0, 0, false},     {"10%:2", 0, 0, 0, false},
-        {"1M 2", 0, 0, 0, false},    {"1M:2;1M:3", 0, 0, 0, false}, {"1M:1:1", 0, 0, 0, false},
-        {"1.5M:2", 0, 0, 0, false},  {",1M:2", 0, 0, 0, false},     {"1M:99999999999999999999", 0, 0, 0, false},
-        {"000000000000000000000000000000000000000000000001:1", 0, 0, 0, false},
+        {"1M:64,256K:8", 2, {256 * BP_KIB, 8, none}, true},
+        {"4096:1", 1, {4096, 1, none}, true},
+        {"2GiB:3,1B:2,7KB:1", 3, {7 * BP_KIB, 1, none}, true},
+        {"1M:64@1", 1, {BP_MIB, 64, 1}, true},
+        {"1M:64@1,256K:8", 2, {256 * BP_KIB, 8, none}, true},
+        {"1M:2,1M:3@1023", 2, {BP_MIB, 3, 1023}, true},
+        {"", 0, {0}, true},
+        {"1M:2,,1M:1", 1, {BP_MIB, 2, none}, false},
+        {"1M:2@0,1M:2@0,1M@0:2", 2, {BP_MIB, 2, 0}, false},
     };
+    static const char *const wrong[] = {
+        "1M", "1M:", ":3", "1M:0", "1M:2,", "1M:-1", "1M:2x", "10%:2", "1M 2", "1M:2;1M:3", "1M:1:1", "1.5M:2", ",1M:2",
+        "1M:99999999999999999999", "000000000000000000000000000000000000000000000001:1", "1M:2@", "1M:2@-1", "1M:2@x",
+        "1M:2@0-1", "1M:2@0x", "1M@1", "1M:0@0", "@1", "1M:2@@1"};
+    struct bp_buffers buffers;
     for (size_t i = 0; i < LENGTH(cases); i++) {
         const char *rest = cases[i].list;
-        size_t size = 0;
-        size_t count = 0;
         for (size_t part = 0; part < cases[i].count; part++)
-            cr_assert(bp_options_next_buffers(&rest, &size, &count), "%s", cases[i].list);
-        cr_assert(size == cases[i].last_size && count == cases[i].last_count, "%s", cases[i].list);
-        cr_assert_not(bp_options_next_buffers(&rest, &size, &count), "%s", cases[i].list);
+            cr_assert(bp_options_next_buffers(&rest, &buffers), "%s", cases[i].list);
+        cr_assert(cases[i].count == 0 || (buffers.size_bytes == cases[i].last.size_bytes &&
+                                          buffers.count == cases[i].last.count && buffers.node == cases[i].last.node),
+                  "%s", cases[i].list);
+        cr_assert_not(bp_options_next_buffers(&rest, &buffers), "%s", cases[i].list);
         cr_assert_eq(*rest == '\0', cases[i].ok, "%s", cases[i].list);
+    }
+    for (size_t i = 0; i < LENGTH(wrong); i++) {
+        const char *rest = wrong[i];
+        cr_assert_not(bp_options_next_buffers(&rest, &buffers), "%s", wrong[i]);
+        cr_assert_eq(rest, wrong[i], "%s", wrong[i]);
     }
 }
 

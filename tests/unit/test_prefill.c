@@ -2,10 +2,12 @@
 #include "prefill.h"
 
 #include <errno.h>
+#include <linux/mempolicy.h>
 #include <stdio.h>
 
 #include "audit.h"
 #include "fake_os.h"
+#include "machines.h"
 #include "os.h"
 #include "report.h"
 #include "support.h"
@@ -22,7 +24,7 @@ static void init_options(void)
     options.shard_count = 4;
 }
 
-TestSuite(prefill, .init = init_options);
+TestSuite(prefill, .init = init_options, .fini = machine_leave);
 
 static void prefill(void *list)
 {
@@ -33,8 +35,8 @@ static void prefill(void *list)
         check_failed(__FILE__, __LINE__, "%s", audit.problem);
 }
 
-/* One line, after which `count` buffers are there. */
-static void check_cut(const char *list, size_t count, const char *reason)
+/* What is said, in a process of its own: one line or none. */
+static void check_line(const char *list, const char *reason)
 {
     char copy[64];
     char line[256] = "";
@@ -44,6 +46,14 @@ static void check_cut(const char *list, size_t count, const char *reason)
     struct fake_os before = fake_os;
     check_says(prefill, copy, line);
     fake_os = before;
+}
+
+/* One line, after which `count` buffers are there. */
+static void check_cut(const char *list, size_t count, const char *reason)
+{
+    char copy[64];
+    check_line(list, reason);
+    (void)snprintf(copy, sizeof copy, "%s", list);
     prefill(copy);
     check_size(audit_pool(&pool).cached_count, count);
 }
@@ -79,7 +89,7 @@ Test(prefill, an_empty_list_makes_nothing)
 
 Test(prefill, a_list_that_is_none_makes_nothing)
 {
-    check_cut("1M:2,lots", 0, "not a list of sizes and numbers; accepted: a list such as 1M:64,256K:8; using none");
+    check_cut("1M:2,lots", 0, "not a list of sizes and numbers; accepted: a list such as 1M:64,256K:8@1; using none");
     check_size(fake_os.populate.calls, 0);
 }
 
@@ -147,4 +157,94 @@ Test(prefill, what_nobody_needs_is_given_back)
         bp_pool_tick(&pool);
     }
     check_size(audit_pool(&pool).cached_count, 0);
+}
+
+/* --- several memory nodes ----------------------------------------------------------------------------------------- */
+
+static void enter(unsigned machine)
+{
+    fake_os.allowed_nodes = UINT64_MAX;
+    machine_enter(&machines[machine]);
+}
+
+/* How many buffers of so many MiB each place has. */
+static void check_places(size_t mib, const size_t *counts)
+{
+    for (unsigned place = 0; place < pool.shards.arena->place_count; place++) {
+        size_t bytes = bp_shards_place_bytes(&pool.shards, place);
+        cr_assert(bytes >= counts[place] * mib * BP_MIB && bytes <= counts[place] * (mib * BP_MIB + 8192),
+                  "place %u has %zu KiB", place, bytes / BP_KIB);
+    }
+}
+
+#define CHECK_PLACES(mib, ...) check_places(mib, (size_t[BP_PLACES_MAX]){__VA_ARGS__})
+
+Test(prefill, buffers_are_of_the_node_that_is_named)
+{
+    enter(TWO_NODES);
+    check_cut("1M:8@1", 8, NULL);
+    CHECK_PLACES(1, 0, 8);
+    /* In all of its shards. */
+    for (unsigned i = 0; i < pool.shards.per_place; i++)
+        check_size(pool.shards.shards[bp_shard_in(&pool.shards, 1, i)].bins[21 - BP_STRIDE_SHIFT_MIN].count,
+                   8 / pool.shards.per_place);
+    fake_os.cpu = 4;
+    cr_assert_not_null(bp_pool_alloc_slow(&pool, BP_MIB, 1));
+    check_size(stats_now().fresh, 0);
+}
+
+Test(prefill, of_several_nodes_each_has_its_part)
+{
+    enter(FOUR_NODES);
+    check_cut("3M:8,3M:3@2,3M:3", 14, NULL);
+    CHECK_PLACES(3, 3, 3, 5, 3);
+}
+
+Test(prefill, nodes_without_cpus_get_what_is_asked_for_by_name)
+{
+    enter(MEMORY_ONLY);
+    check_cut("1M:4,1M:5@2", 9, NULL);
+    CHECK_PLACES(1, 2, 2, 5);
+}
+
+Test(prefill, a_full_node_gets_nothing)
+{
+    enter(TWO_NODES);
+    machine_set_free(&machines[TWO_NODES], 0, 4);
+    check_cut("1M:6,1M:2@0", 6, "made 6 of 8 buffers: no memory for more");
+    CHECK_PLACES(1, 0, 6);
+}
+
+Test(prefill, a_node_that_cannot_be_used_is_skipped)
+{
+    enter(CPU_ONLY);
+    check_cut("1M:1@1,1M:2@7,1M:3@2,1M:4@999", 3, "made 3 of 10 buffers: no memory is kept apart for the node");
+    CHECK_PLACES(1, 0, 3);
+}
+
+Test(prefill, where_nodes_are_not_told_apart_none_can_be_named)
+{
+    enter(TWO_NODES);
+    options.numa.mode = BP_NUMA_OFF;
+    check_cut("1M:1@1", 0, "made 0 of 1 buffers: no memory is kept apart for the node");
+}
+
+Test(prefill, the_only_node_can_be_named)
+{
+    static const char unknown[] = "made 0 of 1 buffers: no memory is kept apart for the node";
+    check_line("1M:1@0", NULL);
+    check_line("1M:1@1", unknown);
+    enter(TWO_NODES);
+    fake_os.policy = (struct bp_policy){MPOL_BIND, 2};
+    check_line("1M:1@1", NULL);
+    check_line("1M:1@0", unknown);
+    fake_os.get_policy.fail = FAIL_ALWAYS;
+    check_cut("1M:2@0", 2, NULL);
+}
+
+Test(prefill, memory_that_is_bound_is_all_there_is)
+{
+    enter(TWO_NODES);
+    fake_os.policy = (struct bp_policy){MPOL_BIND, 2};
+    check_cut("64M:100", 13, "made 13 of 100 buffers: no memory for more");
 }
