@@ -31,7 +31,7 @@ static void sweep(struct bp_decay *decay, struct bp_tcaches *caches)
     size_t excess_bytes = bp_budget_follow_memory(caches->shards->budget);
     if (excess_bytes > 0)
         bp_count(&decay->counters, BP_COUNT_evicted_bytes,
-                 bp_shards_purge(caches->shards, excess_bytes, &decay->counters));
+                 bp_shards_purge(caches->shards, 0, excess_bytes, &decay->counters));
     decay->backlog_bytes = bp_shards_cold_bytes(caches->shards);
     bp_count(&decay->counters, BP_COUNT_sweeps, 1);
 }
@@ -52,7 +52,7 @@ static size_t purge_slice(struct bp_decay *decay, struct bp_shards *shards, uint
     size_t wanted = cold_bytes > 0 ? slice_bytes(decay, cold_bytes, now_ns) : 0;
     size_t purged = 0;
     while (purged < wanted) {
-        size_t step_bytes = bp_shards_purge_cold(shards, bp_min(wanted - purged, SLICE_MIN_BYTES), &decay->counters);
+        size_t step_bytes = bp_shards_purge_cold(shards, 0, bp_min(wanted - purged, SLICE_MIN_BYTES), &decay->counters);
         if (step_bytes == 0)
             break;
         bp_count(&decay->counters, BP_COUNT_decayed_bytes, step_bytes);

@@ -87,6 +87,6 @@ void bp_pools_postfork_child(struct bp_pool *const *pools, size_t count)
         /* What the child would share and, on its first write, copy: garbage. */
         if (pool->drops_at_fork)
             bp_count(&pool->decay.counters, BP_COUNT_fork_dropped_bytes,
-                     bp_shards_purge(&pool->shards, SIZE_MAX, &pool->decay.counters));
+                     bp_shards_purge(&pool->shards, 0, SIZE_MAX, &pool->decay.counters));
     }
 }

@@ -121,10 +121,12 @@ size_t bp_pressure_relieve(const struct bp_pressure *pressure, struct bp_tcaches
         return 0;
     if (pressure->level > 1)
         (void)bp_tcaches_drain(caches, false, counters);
-    size_t purged = bp_shards_purge_cold(shards, SIZE_MAX, counters);
-    size_t hot_bytes = bp_shards_cached_bytes(shards);
-    if (pressure->level > 1)
-        purged += bp_shards_purge(shards, pressure->level == BP_PRESSURE_MAX ? SIZE_MAX : hot_bytes / 2, counters);
+    size_t purged = bp_shards_purge_cold(shards, 0, SIZE_MAX, counters);
+    for (unsigned place = 0; pressure->level > 1 && place < shards->arena->place_count; place++) {
+        size_t hot_bytes = bp_shards_place_bytes(shards, place);
+        purged += bp_shards_purge(shards, place, pressure->level == BP_PRESSURE_MAX ? hot_bytes : hot_bytes / 2,
+                                  counters);
+    }
     bp_count(counters, BP_COUNT_pressure_events, 1);
     bp_count(counters, BP_COUNT_pressure_bytes, purged);
     return purged;

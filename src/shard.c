@@ -254,14 +254,16 @@ typedef struct bp_chain pop_fn(struct bp_shards *shards, struct bp_shard *shard,
                                struct bp_counters *counters);
 
 /* Large buffers first: fewer calls, and the fewest buffers lost, for the bytes wanted. */
-static size_t purge(struct bp_shards *shards, size_t bytes, pop_fn *pop, struct bp_counters *counters)
+static size_t purge_place(struct bp_shards *shards, unsigned place, size_t bytes, pop_fn *pop,
+                          struct bp_counters *counters)
 {
     size_t purged = 0;
     for (size_t class_index = BP_CLASS_COUNT; class_index-- > 0 && purged < bytes;) {
-        for (unsigned i = 0; i < shards->count && purged < bytes; i++) {
+        for (unsigned i = 0; i < shards->per_place && purged < bytes; i++) {
+            struct bp_shard *shard = &shards->shards[bp_shard_in(shards, place, i)];
             struct bp_chain chain;
             do {
-                chain = pop(shards, &shards->shards[i], class_index, bytes - purged, counters);
+                chain = pop(shards, shard, class_index, bytes - purged, counters);
                 purged += bp_shards_drop(shards, chain);
             } while (chain.count > 0 && purged < bytes);
         }
@@ -269,15 +271,25 @@ static size_t purge(struct bp_shards *shards, size_t bytes, pop_fn *pop, struct 
     return purged;
 }
 
-size_t bp_shards_purge_cold(struct bp_shards *shards, size_t bytes, struct bp_counters *counters)
+static size_t purge(struct bp_shards *shards, unsigned first_place, size_t bytes, pop_fn *pop,
+                    struct bp_counters *counters)
 {
-    return purge(shards, bytes, pop_cold, counters);
+    unsigned place_count = shards->arena->place_count;
+    size_t purged = 0;
+    for (unsigned i = 0; i < place_count && purged < bytes; i++)
+        purged += purge_place(shards, (first_place + i) % place_count, bytes - purged, pop, counters);
+    return purged;
 }
 
-size_t bp_shards_purge(struct bp_shards *shards, size_t bytes, struct bp_counters *counters)
+size_t bp_shards_purge_cold(struct bp_shards *shards, unsigned place, size_t bytes, struct bp_counters *counters)
 {
-    size_t purged = bp_shards_purge_cold(shards, bytes, counters);
-    return purged < bytes ? purged + purge(shards, bytes - purged, pop_hot, counters) : purged;
+    return purge(shards, place, bytes, pop_cold, counters);
+}
+
+size_t bp_shards_purge(struct bp_shards *shards, unsigned place, size_t bytes, struct bp_counters *counters)
+{
+    size_t purged = bp_shards_purge_cold(shards, place, bytes, counters);
+    return purged < bytes ? purged + purge(shards, place, bytes - purged, pop_hot, counters) : purged;
 }
 
 size_t bp_shards_place_bytes(const struct bp_shards *shards, unsigned place)

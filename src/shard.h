@@ -88,10 +88,13 @@ BP_ALWAYS_INLINE bool bp_shards_want_sweep(struct bp_shards *shards)
 {
     return bp_evict_wants_sweep(&shards->evict, bp_load_relaxed(&shards->budget->cached_limit_bytes));
 }
-/* Purges cold buffers until `bytes` were given back or none is left. Returns the bytes given back. */
-size_t bp_shards_purge_cold(struct bp_shards *shards, size_t bytes, struct bp_counters *counters);
+/*
+ * Purges cold buffers until `bytes` were given back or none is left, of a place first and then of the others: who needs
+ * room pays for it. Returns the bytes given back.
+ */
+size_t bp_shards_purge_cold(struct bp_shards *shards, unsigned place, size_t bytes, struct bp_counters *counters);
 /* As bp_shards_purge_cold(), and then hot ones. */
-size_t bp_shards_purge(struct bp_shards *shards, size_t bytes, struct bp_counters *counters);
+size_t bp_shards_purge(struct bp_shards *shards, unsigned place, size_t bytes, struct bp_counters *counters);
 
 /* Bytes that are free in shards, in those of a place, and those of all that are cold. */
 size_t bp_shards_cached_bytes(const struct bp_shards *shards);

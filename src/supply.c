@@ -123,7 +123,7 @@ static struct bp_slot *take_recycled(struct bp_pool *pool, struct bp_tcache *cac
 /* Gives free memory of shards back, to make room. */
 static size_t evict(struct bp_pool *pool, struct bp_tcache *cache, size_t bytes)
 {
-    size_t evicted_bytes = bp_shards_purge(&pool->shards, bytes, &cache->counters);
+    size_t evicted_bytes = bp_shards_purge(&pool->shards, bp_tcache_place(cache), bytes, &cache->counters);
     bp_count(&cache->counters, BP_COUNT_evicted_bytes, evicted_bytes);
     return evicted_bytes;
 }
@@ -312,16 +312,24 @@ static struct bp_slot *steal(struct bp_pool *pool, struct bp_tcache *cache, size
     }
 }
 
+/* Can pages of buffers that lie free at the thread's place be moved to a slot that lacks so many bytes? */
+static bool has_surplus(struct bp_pool *pool, const struct bp_tcache *cache, size_t bytes)
+{
+    return bytes >= BP_MOVE_MIN_BYTES && bp_arena_may_move(&pool->arena) &&
+           class_with_surplus(&pool->shards, cache, bp_tcache_place(cache), bytes) != BP_CLASS_COUNT;
+}
+
 /*
- * A slot of the class for memory that is not there yet. Where that would come from another node, as this one is full, a
- * buffer of that node that is warm is better.
+ * A slot of the class for memory that is not there yet. Where that would come from another node, as this one is full,
+ * pages of this one that lie free in other classes are the best, and then a buffer of another node that is warm.
  */
 static struct bp_slot *take_missed(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index,
                                    size_t dirty_bytes, enum bp_source *ret_source, bool *ret_has_room)
 {
     *ret_has_room = !cache->places || bp_numa_has_room(pool->numa, bp_tcache_place(cache), dirty_bytes);
     *ret_source = BP_SOURCE_STOLEN;
-    struct bp_slot *slot = *ret_has_room ? NULL : steal(pool, cache, class_index, dirty_bytes);
+    bool is_stolen = !*ret_has_room && !has_surplus(pool, cache, dirty_bytes);
+    struct bp_slot *slot = is_stolen ? steal(pool, cache, class_index, dirty_bytes) : NULL;
     if (slot)
         return slot;
     *ret_source = BP_SOURCE_FRESH;
@@ -350,7 +358,7 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
         p = bp_harden_place(&pool->arena, slot, size_bytes, align_bytes);
     size_t before_bytes = slot->dirty_bytes;
     size_t extent = bp_slot_extent(&pool->arena, slot, p, size_bytes);
-    if (extent >= before_bytes + BP_MOVE_MIN_BYTES && !may_grow(pool, extent - before_bytes))
+    if (extent >= before_bytes + BP_MOVE_MIN_BYTES && (!has_room || !may_grow(pool, extent - before_bytes)))
         fill_from_surplus(pool, cache, slot, extent);
     size_t warm_bytes = slot->dirty_bytes;
     int error = bp_supply_extend(pool, cache, slot, extent);
@@ -367,7 +375,8 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
     bool is_zero = warm_bytes <= offset || pool->scrub == BP_SCRUB_FREE;
 
     count_request(cache, class_index, source, size_bytes);
-    count_at_place(cache, bp_slot_place(&pool->arena, slot) == bp_tcache_place(cache), source, has_room);
+    count_at_place(cache, bp_slot_place(&pool->arena, slot) == bp_tcache_place(cache), source,
+                   has_room || warm_bytes >= extent);
     if (source != BP_SOURCE_FRESH)
         bp_count(&cache->counters, BP_COUNT_grown_bytes, slot->dirty_bytes - warm_bytes);
     bp_supply_note_peak(pool, cache);
@@ -391,7 +400,7 @@ size_t bp_pool_trim(struct bp_pool *pool)
 {
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     flush_all(pool, cache);
-    size_t trimmed_bytes = bp_shards_purge(&pool->shards, SIZE_MAX, &cache->counters);
+    size_t trimmed_bytes = bp_shards_purge(&pool->shards, 0, SIZE_MAX, &cache->counters);
     bp_count(&cache->counters, BP_COUNT_trimmed_bytes, trimmed_bytes);
     bp_tcache_leave(cache);
     return trimmed_bytes;

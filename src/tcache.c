@@ -246,7 +246,8 @@ bool bp_tcache_charge(struct bp_tcache *cache, size_t bytes)
         return false;
     if (bp_budget_charge_cached(budget, bytes) || (release_unused(cache) > 0 && bp_budget_charge_cached(budget, bytes)))
         return true;
-    size_t evicted_bytes = bp_shards_purge_cold(cache->caches->shards, bytes, &cache->counters);
+    size_t evicted_bytes = bp_shards_purge_cold(cache->caches->shards, bp_tcache_place(cache), bytes,
+                                                &cache->counters);
     bp_count(&cache->counters, BP_COUNT_evicted_bytes, evicted_bytes);
     return evicted_bytes > 0 && bp_budget_charge_cached(budget, bytes);
 }
@@ -408,8 +409,7 @@ struct bp_slot *bp_tcache_refill(struct bp_tcache *cache, size_t class_index, si
     *ret_stolen = step > 1;
     bp_count(&cache->counters, BP_COUNT_refills, 1);
 
-    struct bp_slot *next;
-    for (struct bp_slot *slot = first->next; slot; slot = next) {
+    for (struct bp_slot *slot = first->next, *next; slot; slot = next) {
         next = slot->next;
         if (!keep(cache, slot))
             charge_and_push(cache, slot);

@@ -185,18 +185,18 @@ Test(shard, purging_takes_large_buffers_first_and_stops_when_there_is_enough)
     bp_shard_push(&shards, 3, CLASS - 2, (struct bp_chain){small, 1, 2 * page}, &counters);
     bp_shard_push(&shards, 1, CLASS + 2, (struct bp_chain){large, 1, 1000 * page}, &counters);
     push(0, PAGES(3));
-    check_size(bp_shards_purge(&shards, 900 * page, &counters), 1000 * page);
+    check_size(bp_shards_purge(&shards, 0, 900 * page, &counters), 1000 * page);
     check_size(bp_shards_cached_bytes(&shards), 5 * page);
-    check_size(bp_shards_purge(&shards, SIZE_MAX, &counters), 5 * page);
+    check_size(bp_shards_purge(&shards, 0, SIZE_MAX, &counters), 5 * page);
     check_size(budget.cached_bytes, 0);
     check_size(budget.footprint_bytes, 0);
-    check_size(bp_shards_purge(&shards, SIZE_MAX, &counters), 0);
+    check_size(bp_shards_purge(&shards, 0, SIZE_MAX, &counters), 0);
 }
 
 Test(shard, purging_nothing_takes_nothing)
 {
     push(0, PAGES(3));
-    check_size(bp_shards_purge(&shards, 0, &counters), 0);
+    check_size(bp_shards_purge(&shards, 0, 0, &counters), 0);
     check_size(bp_shards_cached_bytes(&shards), 3 * page);
 }
 
@@ -205,7 +205,7 @@ Test(shard, a_purge_that_fails_counts_nothing_and_ends)
 {
     push(0, PAGES(3, 4));
     fake_os.purge.fail = FAIL_ALWAYS;
-    check_size(bp_shards_purge(&shards, SIZE_MAX, &counters), 0);
+    check_size(bp_shards_purge(&shards, 0, SIZE_MAX, &counters), 0);
     check_size(budget.footprint_bytes, 7 * page);
     check_size(budget.cached_bytes, 0);
 }
@@ -251,10 +251,10 @@ Test(shard, cold_memory_is_purged_first)
 {
     push(0, PAGES(3));
     push_cold(1, PAGES(4, 6));
-    check_size(bp_shards_purge_cold(&shards, 5 * page, &counters), 10 * page);
-    check_size(bp_shards_purge_cold(&shards, SIZE_MAX, &counters), 0);
+    check_size(bp_shards_purge_cold(&shards, 0, 5 * page, &counters), 10 * page);
+    check_size(bp_shards_purge_cold(&shards, 0, SIZE_MAX, &counters), 0);
     push_cold(1, PAGES(4));
-    check_size(bp_shards_purge(&shards, 4 * page, &counters), 4 * page);
+    check_size(bp_shards_purge(&shards, 0, 4 * page, &counters), 4 * page);
     check_size(bp_shards_cached_bytes(&shards), 3 * page);
     check_size(cold_pages(), 0);
     check_size(budget.footprint_bytes, 3 * page);

@@ -250,7 +250,7 @@ Test(tcache, of_a_buffer_that_passes_the_budget_a_part_is_kept)
     give_fresh(cache, 150); /* now there is no room at all */
     check_size(cache->counters.values[BP_COUNT_dropped_bytes], 210 * page);
     bp_tcache_flush(cache);
-    (void)bp_shards_purge(&shards, SIZE_MAX, &cache->counters);
+    (void)bp_shards_purge(&shards, 0, SIZE_MAX, &cache->counters);
     bp_store_relaxed(&budget.cached_limit_bytes, 180 * page);
     give_fresh(cache, 200); /* others have a right to the other half */
     check_size(budget.footprint_bytes, 90 * page);
