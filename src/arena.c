@@ -498,8 +498,11 @@ int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_b
     }
     size_t before_bytes = slot->dirty_bytes;
     bp_arena_set_dirty(arena, slot, dirty_bytes);
-    if (bp_huge_must_renew(&arena->huge, slot->class_index))
-        bp_huge_extended(&arena->huge, slot->class_index, bp_slot_base(arena, slot), before_bytes, dirty_bytes);
+    if (bp_huge_must_renew(&arena->huge, slot->class_index) &&
+        bp_huge_extended(&arena->huge, slot->class_index, bp_slot_base(arena, slot), before_bytes, dirty_bytes) &&
+        arena->numa)
+        (void)bp_numa_bind_reserved(arena->numa, bp_slot_place(arena, slot), bp_slot_base(arena, slot) + before_bytes,
+                                    added);
     if (BP_UNLIKELY(arena->pins.wanted))
         pin(arena, slot, before_bytes);
     return 0;

@@ -37,15 +37,17 @@ static bool is_dense(const struct bp_huge *huge, size_t class_index, const char 
     return bytes > 0 && bp_os_is_mostly_resident((const void *)last, bytes); // NOLINT(performance-no-int-to-ptr)
 }
 
-static void take_reserved(struct bp_huge *huge, char *start, size_t bytes)
+static bool take_reserved(struct bp_huge *huge, char *start, size_t bytes)
 {
-    if (bp_os.map_huge(start, bytes) == 0)
+    bool taken = bp_os.map_huge(start, bytes) == 0;
+    if (taken)
         bp_add_relaxed(&huge->hugetlb_bytes, bytes);
     else if (!atomic_exchange_explicit(&huge->said, true, memory_order_relaxed))
         bp_warn("BUFPOOL_HUGEPAGES=hugetlb: the reserved pool (vm.nr_hugepages) has no more; using ordinary pages");
+    return taken;
 }
 
-void bp_huge_extended(struct bp_huge *huge, size_t class_index, char *base, size_t before_bytes, size_t after_bytes)
+bool bp_huge_extended(struct bp_huge *huge, size_t class_index, char *base, size_t before_bytes, size_t after_bytes)
 {
     bool wanted = after_bytes <= SURE_MAX_BYTES || is_dense(huge, class_index, base, before_bytes);
     if (after_bytes > SURE_MAX_BYTES) {
@@ -55,9 +57,10 @@ void bp_huge_extended(struct bp_huge *huge, size_t class_index, char *base, size
     char *start = base + before_bytes;
     size_t bytes = after_bytes - before_bytes;
     if (!wanted)
-        return;
+        return false;
     if (huge->mode == BP_HUGEPAGES_HUGETLB)
-        take_reserved(huge, start, bytes);
-    else if (bp_os.advise_huge(start, bytes, true) == 0)
+        return take_reserved(huge, start, bytes);
+    if (bp_os.advise_huge(start, bytes, true) == 0)
         bp_add_relaxed(&huge->advised_bytes, bytes);
+    return false;
 }

@@ -39,8 +39,11 @@ struct bp_huge {
 void bp_huge_init(struct bp_huge *huge, enum bp_hugepages mode);
 /* Address space of the class that was mapped just now. */
 void bp_huge_mapped(const struct bp_huge *huge, size_t class_index, void *address, size_t bytes);
-/* The dirty extent of a slot of a whole class grew. May map anew what was added, which nobody has used. */
-void bp_huge_extended(struct bp_huge *huge, size_t class_index, char *base, size_t before_bytes, size_t after_bytes);
+/*
+ * The dirty extent of a slot of a whole class grew. May map anew what was added, which nobody has used: true then, as
+ * its binding to a memory node is gone.
+ */
+bool bp_huge_extended(struct bp_huge *huge, size_t class_index, char *base, size_t before_bytes, size_t after_bytes);
 
 static inline bool bp_huge_is_whole(const struct bp_huge *huge, size_t class_index)
 {

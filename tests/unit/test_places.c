@@ -232,6 +232,26 @@ Test(places, a_full_node_serves_warm_buffers_of_the_nearest)
     release(fresh);
 }
 
+/* What lies free in other classes of the node is better than what is warm elsewhere, and no fallback. */
+Test(places, a_full_node_serves_pages_of_its_own_first)
+{
+    machine_set_free(&machines[TWO_NODES], 0, 1);
+    release(take(60 * BP_MIB));
+    check_size(stats()->places[0].fallbacks, 1);
+    fake_os.cpu = 4;
+    release(take(3 * BP_MIB));
+    move_to(0);
+    char *moved = take(3 * BP_MIB);
+    cr_assert_eq(place_of(moved), 0);
+    const struct bp_stats_snapshot *now = stats();
+    check_size(now->counters[BP_COUNT_exchanged], 1);
+    cr_assert_geq(now->counters[BP_COUNT_exchanged_bytes], 3 * BP_MIB);
+    check_size(now->places[0].stolen, 0);
+    check_size(now->places[0].fallbacks, 1);
+    check_sums();
+    release(moved);
+}
+
 Test(places, a_policy_that_no_place_can_keep_is_forwarded)
 {
     fake_os.policy = (struct bp_policy){MPOL_INTERLEAVE, 3};
@@ -263,6 +283,72 @@ Test(places, a_block_that_grows_keeps_its_place)
     cr_assert_eq(block[BP_MIB - 1], 1);
     release(block);
     check_sums();
+}
+
+/* Fresh memory is taken rather than pages of another node. */
+Test(special_places, pages_are_not_moved_between_nodes)
+{
+    options.cache_bytes = 30 * BP_MIB;
+    make_pool(TWO_NODES);
+    char *large = take(60 * BP_MIB); /* more than may be cached: pages are moved where that is possible */
+    release(take(20 * BP_MIB));
+    move_to(4);
+    char *far = take(3 * BP_MIB);
+    cr_assert_eq(place_of(far), 1);
+    check_size(stats()->counters[BP_COUNT_exchanged], 0);
+    move_to(0);
+    char *near = take(3 * BP_MIB);
+    check_size(stats()->counters[BP_COUNT_exchanged], 1);
+    check_sums();
+    release(near);
+    release(far);
+    release(large);
+}
+
+/* A burst on one node makes room at the cost of that node. */
+Test(special_places, who_needs_room_pays_for_it)
+{
+    options.max_bytes = 70 * BP_MIB;
+    options.thread_cache_buffers = 0;
+    make_pool(TWO_NODES);
+    static const int cpus[] = {0, 4};
+    for (size_t i = 0; i < LENGTH(cpus); i++) {
+        move_to(cpus[i]);
+        char *blocks[6];
+        for (size_t j = 0; j < LENGTH(blocks); j++)
+            blocks[j] = take(5 * BP_MIB);
+        for (size_t j = 0; j < LENGTH(blocks); j++)
+            release(blocks[j]);
+    }
+    size_t cached_bytes = stats()->places[0].cached_bytes;
+    cr_assert_geq(cached_bytes, 30 * BP_MIB);
+    char *block = take(25 * BP_MIB); /* at CPU 4 */
+    cr_assert_eq(place_of(block), 1);
+    check_size(stats()->places[0].cached_bytes, cached_bytes);
+    cr_assert_lt(stats()->places[1].cached_bytes, cached_bytes);
+    release(block);
+    check_sums();
+}
+
+/* What is taken from the reserved pool is a mapping of its own, which nothing has bound yet. */
+Test(special_places, huge_pages_of_the_reserved_pool_are_bound)
+{
+    options.hugepages = BP_HUGEPAGES_HUGETLB;
+    options.numa = (struct bp_numa_choice){.mode = BP_NUMA_BIND, .nodes = 3};
+    make_pool(TWO_NODES);
+    move_to(4);
+    char *block = take(5 * BP_MIB);
+    check_size(fake_os.map_huge.calls, 1);
+    cr_assert_eq(fake_os.bound.address, bp_slot_base(&pool.arena, bp_arena_live_slot(&pool.arena, block)));
+    check_size(fake_os.bound.bytes, 6 * BP_MIB);
+    cr_assert_eq(fake_os.bound.policy.mode, MPOL_PREFERRED, "a wish: the node may have none left");
+    cr_assert_eq(fake_os.bound.policy.nodes, 2);
+    release(block);
+    fake_os.map_huge.fail = 1;
+    size_t binds = fake_os.bind.calls;
+    block = take(20 * BP_MIB);
+    check_size(fake_os.bind.calls, binds + 1); /* that of the span */
+    release(block);
 }
 
 static int on_the_other(const void *page)
@@ -308,14 +394,97 @@ Test(special_places, a_range_that_is_mapped_anew_is_bound_anew)
     cr_assert_eq(fake_os.bound.policy.nodes, 2);
 }
 
-Test(special_places, shards_are_split_among_places)
+/* --- eight nodes with 256 CPUs: the figures of src/README.md ------------------------------------------------------ */
+
+/* The linker sends calls between the core's files through here. */
+struct bp_chain __real_bp_shard_pop(struct bp_shards *shards, unsigned shard, size_t class_index, size_t dirty_bytes,
+                                    size_t count, size_t bytes_max, struct bp_counters *counters);
+struct bp_chain __wrap_bp_shard_pop(struct bp_shards *shards, unsigned shard, size_t class_index, size_t dirty_bytes,
+                                    size_t count, size_t bytes_max, struct bp_counters *counters);
+static size_t looks;
+static size_t locks;
+
+struct bp_chain __wrap_bp_shard_pop(struct bp_shards *shards, unsigned shard, size_t class_index, size_t dirty_bytes,
+                                    size_t count, size_t bytes_max, struct bp_counters *counters)
 {
-    options.shard_count = 128;
+    looks++;
+    locks += bp_load_relaxed(&shards->shards[shard].bins[class_index].count) != 0;
+    return __real_bp_shard_pop(shards, shard, class_index, dirty_bytes, count, bytes_max, counters);
+}
+
+static void make_eight(void)
+{
+    options.shard_count = BP_SHARDS_MAX; /* as 256 CPUs would have it */
     make_pool(EIGHT_NODES);
+}
+
+static size_t used_bytes(void)
+{
+    return pool.meta.mapped_bytes - pool.meta.left;
+}
+
+Test(special_places, of_eight_nodes_each_has_sixteen_shards)
+{
+    make_eight();
     check_size(pool.arena.place_count, 9);
     check_size(pool.shards.per_place, 16);
     check_size(pool.shards.count, 144);
+    check_size(pool.shards.count * sizeof(struct bp_shard) / BP_KIB, 198);
+    check_size(sizeof *pool.numa / BP_KIB, 9);
+    check_size(pool.arena.place_count * sizeof *pool.arena.places / BP_KIB, 3);
+    check_size(bp_tcache_rows_bytes(&pool.caches), 60 * BP_KIB);
+    size_t before_bytes = used_bytes();
+    release(take(SIZE));
+    size_t thread_bytes = used_bytes() - before_bytes;
+    cr_assert(thread_bytes >= 64 * BP_KIB && thread_bytes <= 96 * BP_KIB, "%zu", thread_bytes);
+    cr_assert_lt(before_bytes, BP_MIB + 512 * BP_KIB, "%zu with a megabyte of owner records", before_bytes);
 }
+
+/* Of the class and larger ones, and then, as the node is full, of the class in all others. */
+Test(special_places, the_longest_search_for_a_buffer)
+{
+    make_eight();
+    release(take(20 * BP_MIB));
+    looks = 0;
+    char *block = take(BP_MIB);
+    check_size(looks, 2 * 16);
+    (void)bp_pool_trim(&pool);
+    for (unsigned node = 0; node < 8; node++)
+        machine_set_free(&machines[EIGHT_NODES], node, 1);
+    looks = 0;
+    char *other = take(3 * BP_GIB); /* more than may be used before the node is looked at again */
+    check_size(looks, 4 * 16 + 7 * 16);
+    check_size(locks, 0);
+    check_size(stats()->places[0].fallbacks, 1);
+    release(block);
+    release(other);
+}
+
+Test(special_places, the_nearest_node_that_has_a_buffer_is_asked)
+{
+    make_eight();
+    static const int cpus[] = {127, 33, 64}; /* of nodes 7, 2, 4 */
+    for (size_t i = 0; i < LENGTH(cpus); i++) {
+        move_to(cpus[i]);
+        release(take(SIZE));
+    }
+    machine_set_free(&machines[EIGHT_NODES], 0, 1);
+    move_to(0);
+    static const unsigned places[] = {2, 4, 7, 0};
+    char *blocks[LENGTH(places)];
+    locks = 0;
+    for (size_t i = 0; i < LENGTH(places); i++) {
+        blocks[i] = take(SIZE);
+        cr_assert_eq(place_of(blocks[i]), places[i], "%zu: place %u", i, place_of(blocks[i]));
+    }
+    check_size(stats()->places[0].stolen, 3);
+    check_size(locks, 3);
+    for (size_t i = 0; i < LENGTH(places); i++)
+        release(blocks[i]);
+    check_sums();
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
 
 Test(special_places, without_memory_for_places_there_is_no_pool)
 {
