@@ -23,12 +23,21 @@ class Machine:
 
 
 FAST = {'DECAY_MS': '300'}
+KEPT = {'DECAY_MS': '0'}
 ALL_LOCAL = ['sum(p["remote_hits"] for p in places) == 0', 'sum(p["fallbacks"] for p in places) == 0', 'forwarded == 0',
              'misplaced_pages == 0', 'sum(p["live_misplaced"] + p["cached_misplaced"] for p in places) == 0']
 # Of all blocks that the producer took, and of those few that were made for the consumer.
 REUSED = [*ALL_LOCAL, 'fresh <= 0.05 * large_requests', 'sent_home >= 0.9 * large_requests']
 NO_PLACES = ['places == []', 'large_requests > forwarded']
 WRONG = r'bufpool: BUFPOOL_NUMA: node {} has no memory for this process; using auto'
+NOT_LIST = r'bufpool: BUFPOOL_NUMA={}: {}; accepted: .*; using auto'
+CUT = r'bufpool: BUFPOOL_PREFILL={}: made {} of {} buffers: {}'
+NO_NODE = 'no memory is kept apart for the node'
+NO_MEMORY = 'no memory for more'
+PREFILLED = [*ALL_LOCAL, 'fresh == 0']
+CPUSET = 'mkdir /sys/fs/cgroup/{0}; echo +cpuset >/sys/fs/cgroup/cgroup.subtree_control; ' \
+    'echo 1 >/sys/fs/cgroup/{0}/cpuset.mems; echo 2-3 >/sys/fs/cgroup/{0}/cpuset.cpus'
+RESERVE = 'echo {1} >/sys/devices/system/node/node{0}/hugepages/hugepages-2048kB/nr_hugepages'
 
 TWO = [
     Case('local 0:0 2:1 1:0 3:1', says=[*ALL_LOCAL, 'len(places) == 3', 'places[0]["local_hits"] > 0', 'places[1]["local_hits"] > 0']),
@@ -56,12 +65,30 @@ TWO = [
     Case('local 0:0', {'NUMA': 'off'}, says=NO_PLACES),
     Case('local 0:0 2:1', {'NUMA': 'bind:7'}, says=ALL_LOCAL, stderr=WRONG.format(7)),
     Case('local 0:0 2:1', {'NUMA': 'preferred:2'}, says=ALL_LOCAL, stderr=WRONG.format(2)),
-    # A set of CPUs and nodes.
-    Case('local 2:1 3:1', before='mkdir /sys/fs/cgroup/one; echo +cpuset >/sys/fs/cgroup/cgroup.subtree_control; '
-         'echo 1 >/sys/fs/cgroup/one/cpuset.mems; echo 2-3 >/sys/fs/cgroup/one/cpuset.cpus; echo $$ >/sys/fs/cgroup/one/cgroup.procs',
-         says=NO_PLACES),
+    Case('local 0:0 2:1', {'NUMA': 'bind:'}, says=ALL_LOCAL, stderr=NOT_LIST.format('bind:', 'not a list of nodes')),
+    Case('local 0:0 2:1', {'NUMA': 'bind:99'}, says=ALL_LOCAL, stderr=NOT_LIST.format('bind:99', 'out of range')),
+    # A set of CPUs and nodes, before the program starts and while it runs.
+    Case('local 2:1 3:1', before=CPUSET.format('one') + '; echo $$ >/sys/fs/cgroup/one/cgroup.procs', says=NO_PLACES),
+    Case('narrow /sys/fs/cgroup/two/cgroup.procs 2:1', before=CPUSET.format('two'), says=['forwarded == 0', 'len(places) == 3']),
+    # Memory before it is asked for.
+    Case('prefilled 2:1 20', {**KEPT, 'PREFILL': '1M:20@1'}, says=[*PREFILLED, 'places[0]["local_hits"] == 0']),
+    Case('prefilled 0:0 10', {**KEPT, 'PREFILL': '1M:20'}, says=PREFILLED),
+    Case('prefilled 0:0 8', {**KEPT, 'PREFILL': '1M:8@0,1M:8@7'}, says=PREFILLED, stderr=CUT.format('1M:8@0,1M:8@7', 8, 16, NO_NODE)),
+    Case('prefilled 2:1 80', {**KEPT, 'PREFILL': '1M:900@1', 'CACHE_BYTES': '2G'}, says=PREFILLED,
+         stderr=CUT.format('1M:900@1', r'\d\d\d', 900, NO_MEMORY)),
+    Case('prefilled 0:1 80', {**KEPT, 'PREFILL': '1M:900', 'CACHE_BYTES': '2G'}, under='numactl --membind=1',
+         says=['fresh == 0'], stderr=CUT.format('1M:900', r'\d\d\d', 900, NO_MEMORY)),
+    # Who is bound to a node has that much memory; what is cached of one size must not be in the way of the next.
+    Case('sizes 0 300', KEPT, under='numactl --membind=1', says=['forwarded == 0', 'cache_limit_bytes < 130 << 20']),
+    Case('sizes 0 300', {**KEPT, 'NUMA': 'bind:1'}, says=['forwarded == 0', 'cache_limit_bytes < 130 << 20']),
+    # The reserved pool; bound to a node that has none of it, a program must not end.
+    Case('local 2:1 0:0', {'HUGEPAGES': 'hugetlb'}, before=f'{RESERVE.format(0, 40)}; {RESERVE.format(1, 40)}',
+         says=[*ALL_LOCAL, 'hugetlb_bytes > 0']),
+    Case('local 0:1', {'HUGEPAGES': 'hugetlb', 'NUMA': 'preferred:1'}, says=['hugetlb_bytes > 0']),
+    Case('local 0:1', {'HUGEPAGES': 'hugetlb', 'NUMA': 'bind:1'}, says=['hugetlb_bytes > 0']),
+    Case('fill 0 40', {'HUGEPAGES': 'hugetlb', 'NUMA': 'bind:1'}, before=RESERVE.format(1, 0), says=['hugetlb_bytes > 0']),
     # More than the node has: 2 of 2.
-    Case('fill 2 640', says=['places[1]["fallbacks"] > 0', 'places[0]["fallbacks"] == 0', 'forwarded == 0']),
+    Case('fill 2 640', before=RESERVE.format(0, 0), says=['places[1]["fallbacks"] > 0', 'places[0]["fallbacks"] == 0', 'forwarded == 0']),
 ]
 
 MACHINES = {
@@ -79,12 +106,17 @@ MACHINES = {
         Case('local 0:0 2:0 4:2', {'NUMA': 'bind:0,2'}, says=['sum(p["remote_hits"] for p in places) == 0']),
         Case('local 0:3 4:3', {'NUMA': 'preferred:3'}),
         Case('fill 4 640', says=['places[2]["fallbacks"] > 0', 'forwarded == 0']),
+        Case('prefilled 0:0 6', {**KEPT, 'PREFILL': '1M:20,1M:3@3'}, says=[*PREFILLED, 'places[3]["cached_bytes"] >= 3 << 20']),
+        # Of node 2, node 1 is nearer than node 0.
+        Case('steal 4 560 0:0 2:1', KEPT, says=[
+            'places[2]["stolen"] == places[2]["remote_hits"] == 20', 'places[2]["fallbacks"] > 0', 'forwarded == 0']),
     ]),
     # Node 1 has CPUs alone; node 2 is nearest to them.
     'cpu-only': Machine(['-t', '1:1024,2:0,1:768', '-d', '0-1=30,0-2=20,1-2=15'], [
         Case('local 0:0 1:2 2:2 3:2', says=[*ALL_LOCAL, 'len(places) == 3']),
         Case('remote 1:2 0:0 2000', says=REUSED),
         Case('local 0:0 1:2', {'NUMA': 'bind:1'}, says=ALL_LOCAL, stderr=WRONG.format(1)),
+        Case('prefilled 1:2 4', {**KEPT, 'PREFILL': '1M:4@2,1M:4@1'}, says=PREFILLED, stderr=CUT.format('1M:4@2,1M:4@1', 4, 8, NO_NODE)),
     ]),
     'offline': Machine(
         ['-t', '2:1024,2:512,0:0', '-a', 'memhp_default_state=online_movable',

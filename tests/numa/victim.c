@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -378,8 +379,6 @@ static void fill(int count, char **arguments)
     free(blocks);
 }
 
-/* --- offline NODE --- takes a node's memory away while blocks and free buffers lie there */
-
 static void write_to(const char *path, const char *text)
 {
     FILE *file = fopen(path, "w");
@@ -387,6 +386,121 @@ static void write_to(const char *path, const char *text)
     (void)fputs(text, file);
     CHECK(fclose(file) == 0, "%s: %s", path, strerror(errno));
 }
+
+/* --- prefilled CPU:NODE COUNT --- blocks of a MiB whose pages are there, on the node, before they are touched */
+
+static void prefilled(int count, char **arguments)
+{
+    CHECK(count == 2, "two arguments");
+    struct spot spot = spot_of(arguments[0]);
+    size_t blocks_count = (size_t)atol(arguments[1]);
+    char **blocks = calloc(blocks_count, sizeof *blocks);
+    CHECK(blocks, "no memory");
+    run_on(spot.cpu);
+    for (size_t i = 0; i < blocks_count; i++) {
+        blocks[i] = malloc(MIB);
+        CHECK(blocks[i], "no memory");
+        unsigned char there;
+        CHECK(mincore(blocks[i] - ((uintptr_t)blocks[i] & (page_bytes - 1)), 1, &there) == 0 && (there & 1) != 0,
+              "block %zu has no memory yet", i);
+        expect_on(blocks[i], MIB, spot.node, "prefilled");
+    }
+    for (size_t i = 0; i < blocks_count; i++)
+        free(blocks[i]);
+    free(blocks);
+}
+
+/* --- sizes CPU MIB --- all of it in blocks of one size after the other; each is freed before the next */
+
+static void sizes_in_turn(int count, char **arguments)
+{
+    static const size_t turns[] = {100 * KIB, 200 * KIB, 3 * MIB};
+    CHECK(count == 2, "two arguments");
+    run_on(atoi(arguments[0]));
+    size_t all_bytes = (size_t)atol(arguments[1]) * MIB;
+    char **blocks = calloc(all_bytes / (64 * KIB), sizeof *blocks);
+    CHECK(blocks, "no memory");
+    for (size_t turn = 0; turn < LENGTH(turns); turn++) {
+        size_t blocks_count = all_bytes / turns[turn];
+        for (size_t i = 0; i < blocks_count; i++) {
+            blocks[i] = malloc(turns[turn]);
+            CHECK(blocks[i], "block %zu of %zu", i, blocks_count);
+            stamp(blocks[i], turns[turn], i);
+        }
+        for (size_t i = 0; i < blocks_count; i++) {
+            expect_stamp(blocks[i], turns[turn], i);
+            free(blocks[i]);
+        }
+    }
+    free(blocks);
+}
+
+/* --- steal CPU MIB CPU:NODE... --- threads leave buffers at nodes, the farthest first; then a full node gets them */
+
+enum { LEFT_COUNT = 10 };
+
+static void *leave_some(void *argument)
+{
+    const struct spot *spot = argument;
+    char *blocks[LEFT_COUNT];
+    run_on(spot->cpu);
+    for (size_t i = 0; i < LEFT_COUNT; i++) {
+        blocks[i] = take(MIB);
+        expect_on(blocks[i], MIB, spot->node, "what is left");
+    }
+    for (size_t i = 0; i < LEFT_COUNT; i++)
+        free(blocks[i]);
+    return NULL;
+}
+
+static void steal(int count, char **arguments)
+{
+    for (int i = 2; i < count; i++) {
+        struct spot spot = spot_of(arguments[i]);
+        pthread_t thread;
+        CHECK(pthread_create(&thread, NULL, leave_some, &spot) == 0, "no thread");
+        (void)pthread_join(thread, NULL);
+    }
+    run_on(atoi(arguments[0]));
+    for (long left = atol(arguments[1]) / 4; left > 0; left--)
+        (void)take(4 * MIB - 8 * KIB);
+    for (int i = count - 1; i >= 2; i--) {
+        for (size_t j = 0; j < LEFT_COUNT; j++) {
+            char *block = malloc(MIB);
+            CHECK(block, "no memory");
+            expect_on(block, MIB, spot_of(arguments[i]).node, "the nearest that is left");
+        }
+    }
+}
+
+/* --- narrow CGROUP CPU:NODE --- the program is put into a cpuset while it runs */
+
+static void narrow(int count, char **arguments)
+{
+    CHECK(count == 2, "two arguments");
+    struct spot spot = spot_of(arguments[1]);
+    char *blocks[16];
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        stamp(blocks[i] = take(MIB), MIB, i);
+    for (size_t i = 0; i < LENGTH(blocks); i += 2)
+        free(blocks[i]);
+    write_to(arguments[0], "0");
+    run_on(spot.cpu);
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < LENGTH(blocks); i += 2) {
+            stamp(blocks[i] = take((1 + (size_t)round) * MIB), MIB, i);
+            expect_on(blocks[i], MIB, spot.node, "in the cpuset");
+        }
+        for (size_t i = 0; i < LENGTH(blocks); i += 2)
+            free(blocks[i]);
+    }
+    for (size_t i = 1; i < LENGTH(blocks); i += 2) {
+        expect_stamp(blocks[i], MIB, i);
+        free(blocks[i]);
+    }
+}
+
+/* --- offline NODE --- takes a node's memory away while blocks and free buffers lie there */
 
 static size_t take_offline(int node)
 {
@@ -441,7 +555,8 @@ int main(int argc, char **argv)
         const char *name;
         void (*function)(int count, char **arguments);
     } deeds[] = {{"local", local}, {"follow", follow}, {"remote", remote}, {"spread", spread},
-                 {"policies", policies}, {"own", own}, {"fill", fill}, {"offline", offline}};
+                 {"policies", policies}, {"own", own}, {"fill", fill}, {"offline", offline}, {"prefilled", prefilled},
+                 {"sizes", sizes_in_turn}, {"steal", steal}, {"narrow", narrow}};
     page_bytes = (size_t)sysconf(_SC_PAGESIZE);
     for (size_t i = 0; argc > 2 && i < LENGTH(deeds); i++) {
         if (strcmp(argv[1], deeds[i].name) == 0) {
