@@ -28,6 +28,16 @@ uint64_t bp_budget_nodes(const struct bp_budget *budget)
     return nodes != 0 ? nodes : allowed_nodes;
 }
 
+size_t bp_budget_free_bytes(const struct bp_budget *budget)
+{
+    size_t free_bytes;
+    size_t node_bytes;
+    bool is_known = bp_topology_free_bytes(bp_budget_nodes(budget), &free_bytes, &node_bytes);
+    /* Of all nodes the files that the kernel keeps in memory are as good as free, and it knows how much that is. */
+    bool are_all = !is_known || node_bytes >= bp_os_memory_bytes();
+    return are_all ? bp_os_memory_free_bytes() : bp_min(bp_os_memory_free_bytes(), free_bytes);
+}
+
 static size_t find_memory_bytes(const struct bp_budget *budget)
 {
     size_t memory_bytes = bp_os_memory_bytes();

@@ -44,6 +44,8 @@ struct bp_budget {
 void bp_budget_init(struct bp_budget *budget, const struct bp_options *options);
 /* The memory nodes that this process's memory can come from, as bits; none when nobody can tell. */
 uint64_t bp_budget_nodes(const struct bp_budget *budget);
+/* What of their memory, or of the machine's if that is less, nobody uses at the moment. */
+size_t bp_budget_free_bytes(const struct bp_budget *budget);
 /*
  * The memory limit of a container, and its nodes, may change while the program runs: sets the limits that are a part
  * of it anew. Returns by how much what is cached passes its limit now.

@@ -54,7 +54,7 @@ static enum outcome fill(struct filling *filling, struct bp_slot *slot, size_t b
 static unsigned find_places(const struct bp_pool *pool, size_t node)
 {
     if (node == SIZE_MAX)
-        return pool->numa ? bp_max(bp_numa_cpu_places(pool->numa), 1) : 1;
+        return pool->numa ? (unsigned)bp_max(bp_numa_cpu_places(pool->numa), 1) : 1;
     if (!pool->numa) {
         uint64_t nodes = bp_budget_nodes(&pool->budget);
         return node < BP_NODES_MAX && (nodes != 0 ? nodes : 1) == (uint64_t)1 << node;
@@ -137,9 +137,7 @@ void bp_prefill(struct bp_pool *pool, const char *list)
         return;
     }
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
-    size_t free_bytes = bp_os_memory_free_bytes();
-    if (pool->budget.memory_bytes != 0)
-        free_bytes = bp_min(free_bytes, pool->budget.memory_bytes);
+    size_t free_bytes = bp_budget_free_bytes(&pool->budget);
     struct filling filling = {
         .pool = pool, .counters = &cache->counters, .free_bytes = free_bytes - free_bytes / 8};
     enum outcome problem = MADE;
