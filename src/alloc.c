@@ -83,6 +83,9 @@ void bp_pool_release(struct bp_pool *pool, struct bp_tcache *cache, struct bp_sl
     if (pool->scrub == BP_SCRUB_FREE && !is_changed)
         bp_scrub_block(&pool->arena, &pool->clear, slot, &cache->counters);
     slot->live = NULL;
+    size_t keep_bytes = bp_outgrow_keep_bytes(&pool->outgrow, &pool->arena, slot);
+    if (keep_bytes < slot->dirty_bytes && !bp_slot_is_tainted(slot))
+        bp_count(&cache->counters, BP_COUNT_outgrown_bytes, bp_arena_purge(&pool->arena, slot, keep_bytes));
     if (BP_UNLIKELY(is_changed || bp_slot_is_tainted(slot)))
         bp_supply_renew(pool, cache, slot);
     else

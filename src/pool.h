@@ -15,6 +15,7 @@
 #include "decay.h"
 #include "harden.h"
 #include "options.h"
+#include "outgrow.h"
 #include "populate.h"
 #include "scrub.h"
 
@@ -29,6 +30,7 @@ struct bp_pool {
     struct bp_decay decay;
     struct bp_clear clear;
     struct bp_populate populate;
+    struct bp_outgrow outgrow;
     struct bp_meta meta;
     struct bp_numa *numa;  /* const: NULL when memory comes from wherever the kernel takes it */
     unsigned cpu_count;    /* const */

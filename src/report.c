@@ -212,6 +212,7 @@ static void add_memory(struct bp_text *text, const struct bp_stats_snapshot *sta
     add_amount(text, ", evicted for others", counters[BP_COUNT_evicted_bytes]);
     add_amount(text, ", over a limit", counters[BP_COUNT_dropped_bytes]);
     add_amount(text, ", trimmed", counters[BP_COUNT_trimmed_bytes]);
+    add_amount(text, ", outgrown", counters[BP_COUNT_outgrown_bytes]);
     bp_text_add(text, "; idle thread caches emptied %zu\n", counters[BP_COUNT_drained_caches]);
 }
 

@@ -380,6 +380,7 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
     if (source != BP_SOURCE_FRESH)
         bp_count(&cache->counters, BP_COUNT_grown_bytes, slot->dirty_bytes - warm_bytes);
     bp_supply_note_peak(pool, cache);
+    bp_outgrow_note(&pool->outgrow, &pool->arena, slot, slot->dirty_bytes - warm_bytes);
     return (struct bp_taken){
         .slot = slot,
         .dirty_bytes = is_zero ? 0 : bp_min(warm_bytes, extent) - offset,
