@@ -47,7 +47,7 @@ void *bp_pool_alloc_class(struct bp_pool *pool, size_t class_index, size_t size_
     bp_tcache_leave(cache);
     bp_pool_tick(pool);
     if (p && zero)
-        bp_clear_bytes(p, dirty_bytes, by);
+        bp_clear_bytes(&pool->arena, slot, p, dirty_bytes, by);
     return p;
 }
 

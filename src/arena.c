@@ -185,15 +185,26 @@ void bp_arena_bind(const struct bp_arena *arena, unsigned place, void *start, si
         (void)bp_numa_bind(arena->numa, place, start, bytes, false);
 }
 
-/* Maps a part of a slot anew. */
-static int map_anew(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes)
+/* Maps a part of a slot anew, accessible or not. */
+static int map_part(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes, bool accessible)
 {
-    int error = bp_os.renew(start, bytes, !bp_load_relaxed(&arena->commit_is_charged));
+    int error = bp_os.renew(start, bytes, accessible);
     if (error == 0) {
         bp_huge_mapped(&arena->huge, slot->class_index, start, bytes);
         bp_arena_bind(arena, bp_slot_place(arena, slot), start, bytes);
     }
     return error;
+}
+
+/* One that is not in use. */
+static int map_anew(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes)
+{
+    return map_part(arena, slot, start, bytes, !bp_load_relaxed(&arena->commit_is_charged));
+}
+
+int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes)
+{
+    return map_part(arena, slot, start, bytes, true);
 }
 
 /* Clean slots would become resident as a whole. */

@@ -57,12 +57,13 @@ static bool is_mostly_resident(const char *p, size_t bytes)
 enum bp_clear_by bp_clear_choose(struct bp_clear *clear, const struct bp_arena *arena, const struct bp_slot *slot,
                                  const char *p, size_t bytes)
 {
+    bool is_advised = bp_huge_must_renew(&arena->huge, slot->class_index);
     bool is_huge = bp_slot_wants_huge(slot) || bp_huge_is_whole(&arena->huge, slot->class_index);
-    enum bp_clear_by dropping = bp_slot_wants_huge(slot) ? BP_CLEAR_MAPPING : BP_CLEAR_DROPPING;
+    enum bp_clear_by dropping = bp_slot_wants_huge(slot) || is_advised ? BP_CLEAR_MAPPING : BP_CLEAR_DROPPING;
     if (bytes < LOOK_MIN_BYTES || clear->always_writes)
         return BP_CLEAR_WRITING;
-    if (bytes > WRITE_MAX_BYTES)
-        return dropping;
+    if (bytes > WRITE_MAX_BYTES) /* our own advice stays where it was right */
+        return is_advised && is_mostly_resident(p, bytes) ? BP_CLEAR_DROPPING : dropping;
     _Atomic(size_t) *writes_left = &clear->writes_left[slot->class_index];
     if (bp_take_one_relaxed(writes_left))
         return BP_CLEAR_WRITING;
@@ -89,24 +90,25 @@ static void write_zeros(char *p, size_t bytes, bool probe)
 }
 
 /* 0, or a negative errno: the pages are as they were. */
-static int drop_pages(void *start, size_t bytes, enum bp_clear_by by)
+static int drop_pages(struct bp_arena *arena, const struct bp_slot *slot, void *start, size_t bytes,
+                      enum bp_clear_by by)
 {
     switch (by) {
     case BP_CLEAR_DROPPING:
         return bp_os.purge(start, bytes);
     case BP_CLEAR_MAPPING:
-        return bp_os.renew(start, bytes, true);
+        return bp_arena_map_zeros(arena, slot, start, bytes);
     default:
         return -EOPNOTSUPP;
     }
 }
 
-void bp_clear_bytes(char *p, size_t bytes, enum bp_clear_by by)
+void bp_clear_bytes(struct bp_arena *arena, const struct bp_slot *slot, char *p, size_t bytes, enum bp_clear_by by)
 {
     uintptr_t start = bp_align_up((uintptr_t)p, bp_os_page_bytes());
     uintptr_t end = bp_align_down((uintptr_t)p + bytes, bp_os_page_bytes());
     // NOLINTNEXTLINE(performance-no-int-to-ptr)
-    if (drop_pages((void *)start, end - start, by) != 0) {
+    if (drop_pages(arena, slot, (void *)start, end - start, by) != 0) {
         write_zeros(p, bytes, by == BP_CLEAR_PROBING);
         return;
     }

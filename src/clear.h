@@ -39,7 +39,7 @@ static inline bool bp_clear_writes(enum bp_clear_by by)
  */
 enum bp_clear_by bp_clear_choose(struct bp_clear *clear, const struct bp_arena *arena, const struct bp_slot *slot,
                                  const char *p, size_t bytes);
-/* Makes the bytes zero. Where the kernel refuses, writes. */
-void bp_clear_bytes(char *p, size_t bytes, enum bp_clear_by by);
+/* Makes the bytes, which the slot's owner has, zero. Where the kernel refuses, writes. */
+void bp_clear_bytes(struct bp_arena *arena, const struct bp_slot *slot, char *p, size_t bytes, enum bp_clear_by by);
 
 #endif

@@ -15,7 +15,7 @@ void bp_scrub_range(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
     char *p = bp_slot_base(arena, slot) + from_bytes;
     size_t bytes = to_bytes - from_bytes;
     enum bp_clear_by by = bp_clear_choose(clear, arena, slot, p, bytes);
-    bp_clear_bytes(p, bytes, by);
+    bp_clear_bytes(arena, slot, p, bytes, by);
     count(counters, !bp_clear_writes(by), bytes);
 }
 
@@ -36,7 +36,7 @@ void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
             return;
         }
     }
-    bp_clear_bytes(base, bytes, bp_clear_writes(by) ? by : BP_CLEAR_WRITING);
+    bp_clear_bytes(arena, slot, base, bytes, bp_clear_writes(by) ? by : BP_CLEAR_WRITING);
     count(counters, false, bytes);
 }
 

@@ -11,7 +11,7 @@
 enum { CLASS = 10, PAGES = 16 * 256 };
 
 static struct bp_clear clear;
-static struct bp_arena arena = {.huge.whole_stride_bytes = SIZE_MAX};
+static struct bp_arena arena = {.huge.whole_stride_bytes = SIZE_MAX, .place_count = 1};
 static struct bp_slot slot = {.class_index = CLASS};
 static char *block;
 static size_t page;
@@ -52,7 +52,7 @@ static enum bp_clear_by choose(size_t size)
 static enum bp_clear_by clear_block(size_t size)
 {
     enum bp_clear_by by = choose(size);
-    bp_clear_bytes(block, size, by);
+    bp_clear_bytes(&arena, &slot, block, size, by);
     return by;
 }
 
@@ -68,7 +68,7 @@ Test(clear, every_byte_of_the_range_and_no_other_becomes_zero)
         for (size_t start = 0; start < 3 * page; start += page / 2 + 1) {
             memset(block, 'x', bytes);
             size_t length = bytes / 2 + 77;
-            bp_clear_bytes(block + start, length, by);
+            bp_clear_bytes(&arena, &slot, block + start, length, by);
             for (size_t i = 0; i < bytes; i++)
                 if ((block[i] == 0) != (i >= start && i < start + length))
                     check_failed(__FILE__, __LINE__, "byte %zu, start %zu", i, start);
@@ -80,7 +80,7 @@ Test(clear, dropped_pages_are_not_resident)
 {
     for (enum bp_clear_by by = BP_CLEAR_DROPPING; by <= BP_CLEAR_MAPPING; by++) {
         memset(block, 'x', bytes);
-        bp_clear_bytes(block, bytes, by);
+        bp_clear_bytes(&arena, &slot, block, bytes, by);
         check_size(resident_pages(), 0);
         cr_assert(is_zero());
     }
@@ -92,7 +92,7 @@ Test(clear, where_the_kernel_keeps_the_pages_zeros_are_written)
     fake_os.purge.fail = fake_os.renew.fail = FAIL_ALWAYS;
     for (enum bp_clear_by by = BP_CLEAR_DROPPING; by <= BP_CLEAR_MAPPING; by++) {
         memset(block, 'x', bytes);
-        bp_clear_bytes(block, bytes, by);
+        bp_clear_bytes(&arena, &slot, block, bytes, by);
         cr_assert(is_zero());
     }
 }
@@ -168,6 +168,20 @@ Test(clear, huge_pages_are_not_split_for_a_look)
     clear.writes_left[CLASS] = 0;
     arena.huge.whole_stride_bytes = bp_class_stride_bytes(CLASS);
     check_size(choose(bytes), BP_CLEAR_WRITING);
+}
+
+/* Advice of ours goes with pages that were used sparsely: each touch would bring a huge one again. */
+Test(clear, our_advice_is_dropped_with_what_is_sparse)
+{
+    bp_huge_init(&arena.huge, BP_HUGEPAGES_ON);
+    touch(8);
+    check_size(choose(bytes), BP_CLEAR_MAPPING);
+    check_size(choose(2 * bytes), BP_CLEAR_MAPPING);
+    memset(block, 'x', bytes);
+    check_size(choose(bytes), BP_CLEAR_WRITING);
+    /* What is too large to be written, and dense, is advised again when it is touched. */
+    fake_os.resident.fail = FAIL_ALWAYS;
+    check_size(choose(BP_GIB), BP_CLEAR_DROPPING);
 }
 
 Test(clear, where_nobody_can_tell_it_writes)

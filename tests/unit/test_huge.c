@@ -111,6 +111,26 @@ Test(huge, purged_as_a_whole)
     check_size(pool.budget.footprint_bytes, 0);
 }
 
+/* What a program touches here and there must not become huge because another block of the class was dense. */
+Test(huge, calloc_leaves_no_advice_on_what_is_used_sparsely)
+{
+    make_pool(BP_HUGEPAGES_ON);
+    const size_t size = 40 * BP_MIB;
+    char *dense = bp_pool_alloc_slow(&pool, size, 1);
+    memset(dense, 1, size);
+    char *sparse = bp_pool_alloc_slow(&pool, size, 1);
+    check_size(fake_os.huge_bytes, 42 * BP_MIB); /* advised, as the one before is dense */
+    bp_pool_free_slow(&pool, sparse);
+    cr_assert_eq(bp_pool_calloc(&pool, size), sparse);
+    check_size(fake_os.renew.calls, 1);
+    check_size(fake_os.purge.calls, 0);
+    bp_pool_free_slow(&pool, dense);
+    char *zeroed = bp_pool_calloc(&pool, size);
+    cr_assert(zeroed == dense && is_zero(zeroed, size));
+    check_size(fake_os.renew.calls, 1); /* dense: cleared */
+    check_audit();
+}
+
 /* Of a large extent nobody knows whether it will be used, unless the one before was. */
 Test(huge, on_for_large_extents_after_dense_use)
 {
