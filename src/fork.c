@@ -36,6 +36,8 @@ static bool was_nested(void)
 
 void bp_pools_prefork(struct bp_pool *const *pools, size_t count)
 {
+    FOR_EACH_POOL(pool)
+        bp_huge_prefork(&pool->arena.huge);
     if (__libc_single_threaded && !are_free(pools, count)) {
         nested_forks++;
         return;

@@ -47,6 +47,14 @@ static bool take_reserved(struct bp_huge *huge, char *start, size_t bytes)
     return taken;
 }
 
+void bp_huge_prefork(struct bp_huge *huge)
+{
+    if (bp_load_relaxed(&huge->hugetlb_bytes) > 0 &&
+        !atomic_exchange_explicit(&huge->said_fork, true, memory_order_relaxed))
+        bp_warn("BUFPOOL_HUGEPAGES=hugetlb: this process forks; what it writes to after that must be copied to other "
+                "reserved huge pages, and where there are none the child is killed");
+}
+
 bool bp_huge_extended(struct bp_huge *huge, size_t class_index, char *base, size_t before_bytes, size_t after_bytes)
 {
     bool wanted = after_bytes <= SURE_MAX_BYTES || is_dense(huge, class_index, base, before_bytes);

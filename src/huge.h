@@ -29,7 +29,8 @@ struct bp_huge {
     size_t whole_stride_bytes;         /* const: classes from this stride on are whole; SIZE_MAX: none */
     _Atomic(size_t) advised_bytes;     /* ever asked for */
     _Atomic(size_t) hugetlb_bytes;     /* ever taken from the reserved pool */
-    _Atomic(bool) said;
+    _Atomic(bool) said;                /* that the reserved pool has no more */
+    _Atomic(bool) said_fork;
     struct {
         _Atomic(uintptr_t) address;
         _Atomic(size_t) bytes;
@@ -44,6 +45,8 @@ void bp_huge_mapped(const struct bp_huge *huge, size_t class_index, void *addres
  * its binding to a memory node is gone.
  */
 bool bp_huge_extended(struct bp_huge *huge, size_t class_index, char *base, size_t before_bytes, size_t after_bytes);
+/* Says that pages of the reserved pool do not go well with a fork, if there were any. */
+void bp_huge_prefork(struct bp_huge *huge);
 
 static inline bool bp_huge_is_whole(const struct bp_huge *huge, size_t class_index)
 {

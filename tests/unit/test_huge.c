@@ -5,6 +5,7 @@
 
 #include "audit.h"
 #include "fake_os.h"
+#include "fork.h"
 #include "os.h"
 #include "pool.h"
 #include "stamp.h"
@@ -183,6 +184,27 @@ static void use_up(void *unused)
         stamp(block, 0, 3 * BP_MIB, 1);
     }
     check_size(arena->huge.hugetlb_bytes, 0);
+}
+
+static void fork_twice(void *unused)
+{
+    (void)unused;
+    make_pool(BP_HUGEPAGES_HUGETLB);
+    struct bp_pool *const pools[] = {&pool};
+    bp_pools_prefork(pools, 1); /* nothing is at stake yet */
+    bp_pools_postfork_parent(pools, 1);
+    check(bp_pool_alloc_slow(&pool, 3 * BP_MIB, 1) != NULL);
+    for (int i = 0; i < 2; i++) {
+        bp_pools_prefork(pools, 1);
+        bp_pools_postfork_parent(pools, 1);
+    }
+}
+
+Test(huge, that_reserved_pages_do_not_survive_a_fork_is_said_once)
+{
+    check_says(fork_twice, NULL,
+               "bufpool: BUFPOOL_HUGEPAGES=hugetlb: this process forks; what it writes to after that must be copied to "
+               "other reserved huge pages, and where there are none the child is killed\n");
 }
 
 Test(huge, reserved_pages_that_are_used_up_are_said_once)
