@@ -325,6 +325,9 @@ SPECIAL = {
         Case('decay small 20', {**FAST, 'THREAD_CACHE': '0'}, says=['decayed_bytes >= 100 * MIB']),
         Case('decay large 24', FAST, says=['decayed_bytes >= 100 * MIB']),
         Case('decay sleep 20', {**FAST, 'BACKGROUND': '1'}, says=['decayed_bytes >= 100 * MIB']),
+        # 2 GiB: two decay periods are all the time that the victim waits.
+        Case('decay small 112 0 8', {'DECAY_MS': '1500', 'CACHE_BYTES': '4G'}, says=['peak_cached_bytes >= 2000 * MIB']),
+        Case('decay sleep 112 0 8', {'DECAY_MS': '1500', 'CACHE_BYTES': '4G', 'BACKGROUND': '1'}, says=['peak_cached_bytes >= 2000 * MIB']),
         Case('decay small 70 1000', {**FAST, 'CACHE_BYTES': '2G'}, says=['decayed_bytes >= 400 * MIB']),
         Case('decay sleep 70 1000', {**FAST, 'CACHE_BYTES': '2G', 'BACKGROUND': '1'}, says=['decayed_bytes >= 400 * MIB']),
         Case('decay sleep 120 1000', {'CACHE_BYTES': '50M', 'DECAY_MS': '0'}, says=['peak_cached_bytes <= 50 * MIB', 'decayed_bytes == 0']),

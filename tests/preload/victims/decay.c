@@ -3,7 +3,7 @@
  * Makes a burst of large blocks and then waits for the memory to go back to the kernel, as its own books show.
  * Arguments: how it passes the time (small: small requests; large: large ones of another size; sleep; forked: not at
  * all, it is a child that looks), the most that may be left in MiB, and, if the threads of the burst are to live on
- * asleep, their number.
+ * asleep, their number; 0 and the MiB of each of its 256 blocks, if they are not to be one.
  */
 #include <pthread.h>
 #include <semaphore.h>
@@ -14,6 +14,7 @@
 enum { BURST_THREADS = 8, BLOCKS = 32, SLEEPERS_MAX = 1000, WAIT_MS = 3000, STEP_MS = 5 };
 
 static sem_t filled;
+static size_t block_bytes = MIB;
 static pthread_barrier_t all_full; /* without it the threads could run in turn and the burst be one thread high */
 
 static size_t resident_bytes(void)
@@ -29,7 +30,7 @@ static void *burst(void *unused)
 {
     void *blocks[BLOCKS];
     for (size_t i = 0; i < BLOCKS; i++)
-        stamp(blocks[i] = make(MIB), MIB, i);
+        stamp(blocks[i] = make(block_bytes), block_bytes, i);
     (void)pthread_barrier_wait(&all_full);
     for (size_t i = 0; i < BLOCKS; i++)
         free(blocks[i]);
@@ -64,6 +65,8 @@ int main(int argc, char **argv)
     size_t limit_bytes = strtoul(argv[2], NULL, 10) * MIB;
     size_t sleepers = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
     CHECK(sleepers <= SLEEPERS_MAX);
+    if (argc > 4)
+        block_bytes = strtoul(argv[4], NULL, 10) * MIB;
     pthread_t threads[SLEEPERS_MAX];
     exercise(0);
     CHECK(sem_init(&filled, 0, 0) == 0);
