@@ -120,6 +120,12 @@ static int purge(void *address, size_t bytes)
     return bp_os_default.purge(address, bytes);
 }
 
+static int guard(void *address, size_t bytes)
+{
+    announce(address, bytes);
+    return bp_os_default.guard(address, bytes);
+}
+
 /* `to` has no pages that anybody could have registered. */
 static int move(void *from, void *to, size_t bytes)
 {
@@ -138,6 +144,7 @@ void bp_devices_start(void)
     void *symbol = bp_real_find_next("munmap");
     memcpy((void *)&next_munmap, &symbol, sizeof symbol);
     bp_os.purge = purge;
+    bp_os.guard = guard;
     bp_os.move = move;
     bp_os.renew = renew;
 }

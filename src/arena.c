@@ -185,11 +185,12 @@ void bp_arena_bind(const struct bp_arena *arena, unsigned place, void *start, si
         (void)bp_numa_bind(arena->numa, place, start, bytes, false);
 }
 
-/* Maps a part of a slot anew, accessible or not. */
-static int map_part(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes, bool accessible)
+/* Maps a part of a slot anew, accessible or not; one with guards only as a whole. */
+static int map_part(struct bp_arena *arena, struct bp_slot *slot, char *start, size_t bytes, bool accessible)
 {
     int error = bp_os.renew(start, bytes, accessible);
     if (error == 0) {
+        slot->guarded = false;
         bp_huge_mapped(&arena->huge, slot->class_index, start, bytes);
         bp_arena_bind(arena, bp_slot_place(arena, slot), start, bytes);
     }
@@ -222,6 +223,7 @@ void bp_arena_lock_down(struct bp_arena *arena)
 {
     bp_arena_shrink(arena);
     bp_store_relaxed(&arena->commit_is_charged, true);
+    bp_store_relaxed(&arena->has_guards, false); /* locked memory can have none */
     bp_store_relaxed(&arena->can_move, false);
     (void)bp_lock_acquire(&arena->lock);
     for (unsigned i = 0; i < arena->place_count; i++)
@@ -317,8 +319,13 @@ void bp_arena_harden(struct bp_arena *arena)
     arena->secret = bp_mix(words[0]) ^ bp_mix(words[1] + (uintptr_t)arena->reservation);
     arena->random = bp_mix(arena->secret);
     arena->next_unit = 1; /* before the first slot lies what is not accessible, too */
+    /* A kernel without guards refuses this one, which does no harm there. */
+    void *first = (void *)bp_load_relaxed(&arena->base); // NOLINT(performance-no-int-to-ptr)
+    bool charged = bp_load_relaxed(&arena->commit_is_charged) || arena->pins.wanted;
+    bp_store_relaxed(&arena->has_guards, !charged && bp_os.guard(first, arena->page_bytes) == 0);
     bp_store_relaxed(&arena->commit_is_charged, true);
     bp_store_relaxed(&arena->can_move, false);
+    arena->huge.whole_stride_bytes = SIZE_MAX; /* blocks end at a page */
 }
 
 static size_t random_below_locked(struct bp_arena *arena, size_t limit)
@@ -465,6 +472,37 @@ const char *bp_arena_flags(const struct bp_arena *arena, const struct bp_slot *s
     return flags[is_huge ? 2 : bp_huge_is_denied(&arena->huge, slot->class_index)][slot->pinned];
 }
 
+/* A slot without guards gets them behind its first `bytes`; the rest becomes accessible. */
+static bool guard_behind(struct bp_arena *arena, struct bp_slot *slot, size_t bytes)
+{
+    char *base = bp_slot_base(arena, slot);
+    size_t stride_bytes = bp_class_stride_bytes(slot->class_index);
+    if (stride_bytes > BP_GUARDED_MAX_BYTES || bp_os.commit(base, stride_bytes) != 0)
+        return false;
+    slot->guarded = bp_os.guard(base + bytes, stride_bytes - bytes) == 0;
+    if (!slot->guarded)
+        (void)map_anew(arena, slot, base, stride_bytes);
+    return slot->guarded;
+}
+
+/* Makes a part of a slot accessible where that is done page by page; it is the first one if there are guards. */
+static int open_pages(struct bp_arena *arena, struct bp_slot *slot, size_t start_bytes, size_t bytes)
+{
+    char *start = bp_slot_base(arena, slot) + start_bytes;
+    if (slot->guarded)
+        return bp_os.unguard(start, bytes);
+    if (bp_load_relaxed(&arena->has_guards) && guard_behind(arena, slot, bytes))
+        return 0;
+    return bp_os.commit(start, bytes);
+}
+
+/* Takes the pages of a slot with guards away, unless the program changed more than their bytes. */
+static bool guard_all(struct bp_arena *arena, const struct bp_slot *slot)
+{
+    return slot->guarded && !bp_slot_is_tainted(slot) && !bp_slot_wants_huge(slot) &&
+           bp_os.guard(bp_slot_base(arena, slot), slot->dirty_bytes) == 0;
+}
+
 /* The kernel has let go of it, or is about to. */
 static void forget_pin(struct bp_arena *arena, struct bp_slot *slot)
 {
@@ -501,7 +539,7 @@ int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_b
     if (!bp_arena_charge(arena, bp_slot_place(arena, slot), added))
         return -EDQUOT;
     if (bp_load_relaxed(&arena->commit_is_charged)) {
-        int error = bp_os.commit(bp_slot_base(arena, slot) + slot->dirty_bytes, added);
+        int error = open_pages(arena, slot, slot->dirty_bytes, added);
         if (error != 0) {
             bp_arena_uncharge(arena, bp_slot_place(arena, slot), added);
             return error;
@@ -588,7 +626,8 @@ void bp_arena_want_huge(struct bp_arena *arena, const void *address, size_t byte
 bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
 {
     BP_ASSERT(slot->live == NULL);
-    if (map_anew(arena, slot, bp_slot_base(arena, slot), bp_class_stride_bytes(slot->class_index)) != 0)
+    if (!guard_all(arena, slot) &&
+        map_anew(arena, slot, bp_slot_base(arena, slot), bp_class_stride_bytes(slot->class_index)) != 0)
         return false;
     bp_arena_uncharge(arena, bp_slot_place(arena, slot), slot->dirty_bytes);
     forget_pin(arena, slot);

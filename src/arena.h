@@ -29,6 +29,8 @@
 
 enum {
     BP_SEAMS_MAX = 3,
+    /* Slots up to here may be guarded: that takes 8 bytes of page tables for each page that is not accessible. */
+    BP_GUARDED_MAX_BYTES = 64 * 1024 * 1024,
     BP_QUARANTINE_SLOTS = 256,
     /*
      * From here on moving pages beats copying them, and beats faulting fresh ones: a move costs 8 to 12 us whatever
@@ -53,8 +55,9 @@ struct bp_slot {
      * Pages that are moved here form a mapping of their own for good, and the kernel moves pages of one mapping only.
      */
     uint32_t seam_pages[BP_SEAMS_MAX];
-    uint8_t seam_count : 7; /* above BP_SEAMS_MAX when there were too many to remember */
+    uint8_t seam_count : 6; /* above BP_SEAMS_MAX when there were too many to remember */
     bool pinned : 1;        /* all of its dirty extent is */
+    bool guarded : 1;       /* what of it is not accessible is so by guards, not by protection */
     uint8_t class_index; /* const */
     bool tainted;        /* the program changed more than bytes here; atomic: bp_arena_taint(), from any thread */
     bool wants_huge;     /* the program asked for huge pages here; atomic: bp_arena_want_huge(), from any thread */
@@ -127,6 +130,7 @@ struct bp_arena {
     void *reservation;                             /* const: as mapped, before alignment */
     size_t reservation_bytes;                      /* lock */
     _Atomic(bool) commit_is_charged;               /* commit page by page instead of span by span; relaxed */
+    _Atomic(bool) has_guards;                      /* hardened slots get guards rather than protection; relaxed */
     _Atomic(bool) can_move;                        /* the kernel can, and no page is charged where it lies; relaxed */
     _Atomic(size_t) moves_left;                    /* atomic: to new places before mappings are counted anew; relaxed */
     _Atomic(size_t) moves_granted;                 /* atomic: the sum of what moves_left was raised by; relaxed */
@@ -160,6 +164,10 @@ void bp_arena_after_fork(struct bp_arena *arena);
 /*
  * Before the first slot is taken: pages are accessible only as far as a block needs them, clean slots of all classes
  * wait in one quarantine until it is full and a random one of them leaves, and slots are taken in random order.
+ *
+ * Where the kernel has guards, and nothing is charged or locked when it is committed, a slot becomes accessible as a
+ * whole when it is first used, but for guards; what is free is guarded all over. Elsewhere, in huge slots and where the
+ * kernel refuses, protection does that, which takes two of the kernel's mappings for each live block.
  */
 void bp_arena_harden(struct bp_arena *arena);
 /* Gives the address space back. */

@@ -5,12 +5,13 @@
  * Harden: errors of the program with its blocks hit inaccessible memory (BUFPOOL_HARDEN).
  *
  * Overruns:   a block ends where its last page does, as nearly as its alignment lets it. What lies between holds a
- *             canary, which is checked when the block is freed or reallocated. Pages beyond were never made accessible,
- *             in the slot itself (so a class has room for one) and up to the next slot's start: that is the guard, and
- *             no call is made for it. MADV_GUARD_INSTALL would need none of its own mappings, but a call a block.
- *             Two mappings a live block: beyond some 30,000 of them (vm.max_map_count) requests are forwarded.
- * After free: the whole slot is mapped anew, inaccessible, whatever the program did to it. Its address waits in the
- *             arena's quarantine and comes back in random order (bp_arena_harden).
+ *             canary, which is checked when the block is freed or reallocated. Pages beyond are not accessible, in the
+ *             slot itself (so a class has room for one) and up to the next slot's start.
+ * After free: no page of the slot is accessible. Its address waits in the arena's quarantine and comes back in random
+ *             order.
+ * How:        by guards in the page tables, where the kernel has them: two calls a block, which change no mapping. Else
+ *             by protection, with two calls and two mappings a live block: beyond some 30,000 of them
+ *             (vm.max_map_count) requests are forwarded. See bp_arena_harden().
  * Hit path:   may not be taken: thread caches and shards hold nothing, so every request and every free is slow.
  * Layer:      5.
  */

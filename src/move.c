@@ -44,7 +44,7 @@ static void note_seams(struct bp_slot *slot, size_t start_page, size_t end_page)
     }
     for (i = 0; i < count; i++)
         slot->seam_pages[i] = seams[i];
-    slot->seam_count = (uint8_t)count & 127;
+    slot->seam_count = (uint8_t)count & 63;
 }
 
 /* Can pages of several mappings be moved together? A kernel that cannot does harm when it is asked to (os_move()). */

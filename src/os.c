@@ -34,6 +34,10 @@ enum { PATH_BYTES = 1024 };
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* Linux from 6.13 on */
+#define MADV_GUARD_REMOVE 103
+#endif
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
@@ -99,16 +103,30 @@ static int os_renew(void *address, size_t bytes, bool accessible)
     return (int)result_of(syscall(SYS_mmap, address, bytes, protection, flags, -1, 0L) == -1 ? -1 : 0, saved_errno);
 }
 
-static int os_purge(void *address, size_t bytes)
+static int advise(void *address, size_t bytes, int advice)
 {
     int saved_errno = errno;
-    return (int)result_of(syscall(SYS_madvise, address, bytes, MADV_DONTNEED), saved_errno);
+    return (int)result_of(syscall(SYS_madvise, address, bytes, advice), saved_errno);
+}
+
+static int os_purge(void *address, size_t bytes)
+{
+    return advise(address, bytes, MADV_DONTNEED);
+}
+
+static int os_guard(void *address, size_t bytes)
+{
+    return advise(address, bytes, MADV_GUARD_INSTALL);
+}
+
+static int os_unguard(void *address, size_t bytes)
+{
+    return advise(address, bytes, MADV_GUARD_REMOVE);
 }
 
 static int os_advise_huge(void *address, size_t bytes, bool wanted)
 {
-    int saved_errno = errno;
-    return (int)result_of(syscall(SYS_madvise, address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE), saved_errno);
+    return advise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
 /* Linux from 5.16 on. Older ones refuse, but only after they have unmapped what was at the new place. */
@@ -160,8 +178,7 @@ static int os_unlock(void *address, size_t bytes)
 
 static int os_populate(void *address, size_t bytes)
 {
-    int saved_errno = errno;
-    return (int)result_of(syscall(SYS_madvise, address, bytes, MADV_POPULATE_WRITE), saved_errno);
+    return advise(address, bytes, MADV_POPULATE_WRITE);
 }
 
 static int os_resident(const void *address)
@@ -288,6 +305,8 @@ const struct bp_os_ops bp_os_default = {
     .commit = os_commit,
     .renew = os_renew,
     .purge = os_purge,
+    .guard = os_guard,
+    .unguard = os_unguard,
     .advise_huge = os_advise_huge,
     .map_huge = os_map_huge,
     .lock = os_lock,
@@ -313,6 +332,8 @@ struct bp_os_ops bp_os = {
     .commit = os_commit,
     .renew = os_renew,
     .purge = os_purge,
+    .guard = os_guard,
+    .unguard = os_unguard,
     .advise_huge = os_advise_huge,
     .map_huge = os_map_huge,
     .lock = os_lock,

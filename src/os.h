@@ -35,6 +35,10 @@ struct bp_os_ops {
     int (*renew)(void *address, size_t bytes, bool accessible);
     /* Gives the pages back at once; the next touch reads zero. */
     int (*purge)(void *address, size_t bytes);
+    /* Takes the pages of the range away; every access faults from then on, without a mapping of its own for that. */
+    int (*guard)(void *address, size_t bytes);
+    /* The opposite: the next touch reads zero. */
+    int (*unguard)(void *address, size_t bytes);
     /* Asks for huge pages when the range is touched, or for none. */
     int (*advise_huge)(void *address, size_t bytes, bool wanted);
     /* Maps huge pages of the reserved pool in place of what was there, which is lost. */

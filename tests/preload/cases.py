@@ -273,6 +273,7 @@ SPECIAL = {
         Case('overrun between', WARN, stderr=[f'~bufpool: free\\({AT}\\): something was written .*'], says=['misuses == 1']),
         Case('overrun nothing', says=['mode == "hardened"', 'hit_rate == 0', 'misuses == 0', 'renewed == large_requests', 'cached_bytes == live_bytes == 0']),
         Case('overrun options'),
+        Case('many_guarded'),
         *(Case('overrun nothing', asked, stderr=['bufpool: BUFPOOL_HARDEN recycles nothing, page by page: BUFPOOL_PREFILL and '
                'BUFPOOL_HUGEPAGES are ignored'], says=['renewed == large_requests', 'prefilled_bytes == 0'])
           for asked in ({'PREFILL': '1M:2'}, {'HUGEPAGES': 'hugetlb'})),

@@ -70,6 +70,16 @@ static int fake_purge(void *address, size_t bytes)
     return bp_os_default.purge(address, bytes);
 }
 
+static int fake_guard(void *address, size_t bytes)
+{
+    return fails(&fake_os.guard) ? -EINVAL : bp_os_default.guard(address, bytes);
+}
+
+static int fake_unguard(void *address, size_t bytes)
+{
+    return fails(&fake_os.unguard) ? -ENOMEM : bp_os_default.unguard(address, bytes);
+}
+
 static int fake_advise_huge(void *address, size_t bytes, bool wanted)
 {
     if (fails(&fake_os.advise_huge))
@@ -184,6 +194,8 @@ void fake_os_install(void)
         .commit = fake_commit,
         .renew = fake_renew,
         .purge = fake_purge,
+        .guard = fake_guard,
+        .unguard = fake_unguard,
         .advise_huge = fake_advise_huge,
         .map_huge = fake_map_huge,
         .lock = fake_lock,

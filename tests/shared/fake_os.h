@@ -31,6 +31,8 @@ extern struct fake_os {
     struct fake_call commit;
     struct fake_call renew;
     struct fake_call purge;
+    struct fake_call guard;
+    struct fake_call unguard;
     struct fake_call advise_huge;
     struct fake_call map_huge;
     struct fake_call lock;
