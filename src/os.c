@@ -298,59 +298,19 @@ static uint64_t os_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-const struct bp_os_ops bp_os_default = {
-    .reserve = os_reserve,
-    .map = os_map,
-    .unmap = os_unmap,
-    .commit = os_commit,
-    .renew = os_renew,
-    .purge = os_purge,
-    .guard = os_guard,
-    .unguard = os_unguard,
-    .advise_huge = os_advise_huge,
-    .map_huge = os_map_huge,
-    .lock = os_lock,
-    .unlock = os_unlock,
-    .populate = os_populate,
-    .resident = os_resident,
-    .move = os_move,
-    .mappings_left = os_mappings_left,
-    .fence = os_fence,
-    .now_ns = os_now_ns,
-    .bind = bp_os_bind,
-    .policy = bp_os_policy,
-    .allowed_nodes = bp_os_allowed_nodes,
-    .locate = bp_os_locate,
-    .cpu = bp_os_cpu,
-    .root = "",
-};
+/* For both tables: what is changed, and what it is made of again. */
+#define KERNEL                                                                                                         \
+    {                                                                                                                  \
+        .reserve = os_reserve, .map = os_map, .unmap = os_unmap, .commit = os_commit, .renew = os_renew,               \
+        .purge = os_purge, .guard = os_guard, .unguard = os_unguard, .advise_huge = os_advise_huge,                    \
+        .map_huge = os_map_huge, .lock = os_lock, .unlock = os_unlock, .populate = os_populate,                        \
+        .resident = os_resident, .move = os_move, .mappings_left = os_mappings_left, .fence = os_fence,                \
+        .now_ns = os_now_ns, .bind = bp_os_bind, .policy = bp_os_policy, .allowed_nodes = bp_os_allowed_nodes,         \
+        .locate = bp_os_locate, .cpu = bp_os_cpu, .root = "",                                                          \
+    }
 
-struct bp_os_ops bp_os = {
-    .reserve = os_reserve,
-    .map = os_map,
-    .unmap = os_unmap,
-    .commit = os_commit,
-    .renew = os_renew,
-    .purge = os_purge,
-    .guard = os_guard,
-    .unguard = os_unguard,
-    .advise_huge = os_advise_huge,
-    .map_huge = os_map_huge,
-    .lock = os_lock,
-    .unlock = os_unlock,
-    .populate = os_populate,
-    .resident = os_resident,
-    .move = os_move,
-    .mappings_left = os_mappings_left,
-    .fence = os_fence,
-    .now_ns = os_now_ns,
-    .bind = bp_os_bind,
-    .policy = bp_os_policy,
-    .allowed_nodes = bp_os_allowed_nodes,
-    .locate = bp_os_locate,
-    .cpu = bp_os_cpu,
-    .root = "",
-};
+const struct bp_os_ops bp_os_default = KERNEL;
+struct bp_os_ops bp_os = KERNEL;
 
 size_t bp_os_page_bytes(void)
 {
