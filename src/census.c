@@ -14,7 +14,7 @@ void bp_tcaches_visit(struct bp_tcaches *caches, void (*visit)(const struct bp_t
      * be seen twice or not at all.
      */
     bool locked = bp_lock_try_briefly(&caches->lock);
-    /* acquire: pairs with release in new_record_locked() */
+    /* acquire: pairs with release in bp_tcache_make_record() */
     for (const struct bp_tcache *cache = bp_load_acquire(&caches->newest); cache; cache = cache->older)
         visit(cache, context);
     visit(&caches->retired, context);

@@ -25,6 +25,10 @@ static int exit_key_error;
 /* The pools that live, by id. */
 static _Atomic(struct bp_tcaches *) pools[BP_POOLS_MAX];
 
+/* Held by threads that end while they look at a pool, and alone by who destroys that; before all other locks. */
+#define ENDS PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+static pthread_rwlock_t ends[BP_POOLS_MAX] = {ENDS, ENDS, ENDS, ENDS, ENDS, ENDS, ENDS, ENDS};
+
 static bool is_real(const struct bp_tcache *cache)
 {
     return cache != bp_tcache_none && cache != bp_tcache_gone;
@@ -32,25 +36,29 @@ static bool is_real(const struct bp_tcache *cache)
 
 static void retire(struct bp_tcache *cache);
 
-/* One that detached the cache before still looks at this thread's memory, which is gone when the thread is. */
-static void await_drainer(struct bp_tcaches *caches)
+static void end_in_pool(unsigned id)
 {
-    if (caches) {
+    (void)pthread_rwlock_rdlock(&ends[id]);
+    /* Either we get the cache or a drainer has it. release: pairs with acquire in replace() */
+    struct bp_tcache *cache = bp_exchange_acq_rel(&bp_thread.caches[id], bp_tcache_gone);
+    struct bp_tcaches *caches = bp_load_relaxed(&pools[id]);
+    if (is_real(cache)) {
+        retire(cache);
+    } else if (caches) { /* a drainer may still look at this thread's memory, which is gone when the thread is */
         (void)bp_lock_acquire(&caches->lock);
         bp_lock_release(&caches->lock);
     }
+    (void)pthread_rwlock_unlock(&ends[id]);
 }
 
 static void on_thread_exit(void *unused)
 {
     (void)unused;
     for (unsigned id = 0; id < BP_POOLS_MAX; id++) {
-        /* Either we get the cache or a drainer has it. release: pairs with acquire in replace() */
-        struct bp_tcache *cache = bp_exchange_acq_rel(&bp_thread.caches[id], bp_tcache_gone);
-        if (is_real(cache))
-            retire(cache);
-        else if (bp_thread.known[id])
-            await_drainer(bp_load_relaxed(&pools[id]));
+        if (bp_thread.known[id])
+            end_in_pool(id);
+        else
+            bp_store_relaxed(&bp_thread.caches[id], bp_tcache_gone);
     }
 }
 
@@ -79,33 +87,14 @@ int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, 
 
 void bp_tcaches_fini(struct bp_tcaches *caches)
 {
+    (void)pthread_rwlock_wrlock(&ends[caches->id]);
     (void)bp_lock_acquire(&caches->lock);
     for (struct bp_tcache *cache = caches->list; cache; cache = cache->next)
         bp_store_relaxed(&cache->thread->caches[caches->id], NONE);
     caches->list = NULL;
     bp_store_relaxed(&pools[caches->id], NULL);
     bp_lock_release(&caches->lock);
-}
-
-/*
- * Bins lie in the second half of a page, as tables of slots begin where a page does: at the same place in their pages a
- * load of one is taken for a load of what was just stored to the other (a pair took 9.1 ns, not 8.0).
- */
-static struct bp_tcache *new_record_locked(struct bp_tcaches *caches)
-{
-    const size_t alias_bytes = 4096; /* the processor's, whatever the kernel's page is */
-    size_t bytes = sizeof(struct bp_tcache) + bp_tcache_rows_bytes(caches);
-    char *room = bp_meta_alloc(caches->meta, bytes + alias_bytes + alias_bytes / 2);
-    if (!room)
-        return NULL;
-    size_t before = bp_align_up((uintptr_t)room, alias_bytes) - (uintptr_t)room + alias_bytes / 2;
-    struct bp_tcache *cache = (struct bp_tcache *)(void *)(room + before);
-    cache->caches = caches;
-    if (!bp_tcache_add_places(cache))
-        return NULL;
-    cache->older = bp_load_relaxed(&caches->newest);
-    bp_store_release(&caches->newest, cache); /* pairs with acquire in bp_tcaches_visit() */
-    return cache;
+    (void)pthread_rwlock_unlock(&ends[caches->id]);
 }
 
 /*
@@ -121,7 +110,7 @@ static bool add_cache(struct bp_tcaches *caches)
         if (cache)
             caches->unused = cache->next;
         else
-            cache = new_record_locked(caches);
+            cache = bp_tcache_make_record(caches);
         if (cache) {
             cache->thread = &bp_thread;
             cache->shard = bp_shard_in(caches->shards, 0, caches->next_shard++);
@@ -556,7 +545,7 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
 static void recount(struct bp_tcache *cache)
 {
     size_t allowance_bytes = 0;
-    for (unsigned i = 0; i < BP_CLASS_COUNT; i++) {
+    for (size_t i = 0; i < BP_CLASS_COUNT; i++) {
         struct bp_bin *bin = &cache->bins[i];
         size_t bytes = 0;
         update_head_block(bin);
@@ -574,6 +563,7 @@ static void recount(struct bp_tcache *cache)
 
 void bp_tcaches_after_fork(struct bp_tcaches *caches)
 {
+    ends[caches->id] = (pthread_rwlock_t)ENDS; /* threads that were ending are not here */
     struct bp_tcache *next;
     for (struct bp_tcache *cache = caches->list; cache; cache = next) {
         next = cache->next;

@@ -200,8 +200,9 @@ bool bp_tcache_charge(struct bp_tcache *cache, size_t bytes);
 
 /* --- several places: places.c; with one place nothing happens here ----------------------------------------------- */
 
-/* What a record needs besides itself: rows behind it; the rest is made by the second. False without memory for it. */
-size_t bp_tcache_rows_bytes(const struct bp_tcaches *caches);
+/* A record with all that places need. NULL without memory for it. */
+struct bp_tcache *bp_tcache_make_record(struct bp_tcaches *caches);
+/* The same for a record that is there. False without memory for it. */
 bool bp_tcache_add_places(struct bp_tcache *cache);
 /* The work of bp_tcache_follow(). */
 void bp_tcache_follow_slow(struct bp_tcache *cache);

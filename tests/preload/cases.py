@@ -324,6 +324,7 @@ SPECIAL = {
     'decay': [
         Case('decay small 20', FAST, says=['decayed_bytes >= 100 * MIB', 'sweeps >= 1']),
         Case('decay small 20', {**FAST, 'THREAD_CACHE': '0'}, says=['decayed_bytes >= 100 * MIB']),
+        Case('decay vanished 20', FAST, says=['decayed_bytes >= 100 * MIB', 'drained_caches >= 8']),
         Case('decay large 24', FAST, says=['decayed_bytes >= 100 * MIB']),
         Case('decay sleep 20', {**FAST, 'BACKGROUND': '1'}, says=['decayed_bytes >= 100 * MIB']),
         # 2 GiB: two decay periods are all the time that the victim waits.

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -343,6 +345,38 @@ Test(bufpool, threads_outlive_a_pool_of_which_they_had_a_cache)
     check_size(stats.live_bytes, 0);
     check_size(stats.requests, 3);
     bufpool_destroy(changing);
+}
+
+/* Says that it is done, and ends: the pool goes while the thread gives its cache back. */
+static _Atomic(unsigned) done_count;
+
+static void *use_and_end(void *unused)
+{
+    void *block = bufpool_alloc(changing, MIB);
+    bufpool_free(changing, block);
+    atomic_fetch_add(&done_count, 1);
+    (void)unused;
+    return block;
+}
+
+Test(bufpool, a_pool_goes_while_threads_end)
+{
+    enum { ROUNDS = 300 };
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        cr_assert_eq(bufpool_create(NULL, &changing), 0);
+        pthread_t threads[3];
+        atomic_store(&done_count, 0);
+        for (size_t i = 0; i < LENGTH(threads); i++)
+            cr_assert_eq(pthread_create(&threads[i], NULL, use_and_end, NULL), 0);
+        while (atomic_load(&done_count) < LENGTH(threads))
+            (void)sched_yield();
+        bufpool_destroy(changing);
+        for (size_t i = 0; i < LENGTH(threads); i++) {
+            void *block = NULL;
+            (void)pthread_join(threads[i], &block);
+            cr_assert_not_null(block);
+        }
+    }
 }
 
 /* Errors of the program. */

@@ -57,7 +57,10 @@ struct bufpool_stats {
  */
 int bufpool_create(const struct bufpool_config *config, struct bufpool **ret_pool);
 
-/* Gives all memory of the pool back, blocks in use included. No other thread may be using the pool. NULL is allowed. */
+/*
+ * Gives all memory of the pool back, blocks in use included. No other thread may be using the pool; those that used it
+ * may be ending, or go on without it. NULL is allowed.
+ */
 void bufpool_destroy(struct bufpool *pool);
 
 /* A block of `size_bytes`, 1 to 16 GiB, with undefined contents. NULL: limit reached, no memory, size out of range. */

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Makes a burst of large blocks and then waits for the memory to go back to the kernel, as its own books show.
- * Arguments: how it passes the time (small: small requests; large: large ones of another size; sleep; forked: not at
+ * Arguments: how it passes the time (small: small requests; vanished: the same, and the threads of the burst left by
+ * the raw system call, so that no destructor of theirs ran; large: large ones of another size; sleep; forked: not at
  * all, it is a child that looks), the most that may be left in MiB, and, if the threads of the burst are to live on
  * asleep, their number; 0 and the MiB of each of its 256 blocks, if they are not to be one.
  */
+#include <dirent.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "victim.h"
@@ -15,6 +18,7 @@ enum { BURST_THREADS = 8, BLOCKS = 32, SLEEPERS_MAX = 1000, WAIT_MS = 3000, STEP
 
 static sem_t filled;
 static size_t block_bytes = MIB;
+static int vanishes;
 static pthread_barrier_t all_full; /* without it the threads could run in turn and the burst be one thread high */
 
 static size_t resident_bytes(void)
@@ -34,7 +38,22 @@ static void *burst(void *unused)
     (void)pthread_barrier_wait(&all_full);
     for (size_t i = 0; i < BLOCKS; i++)
         free(blocks[i]);
+    if (vanishes)
+        (void)syscall(SYS_exit, 0);
     return unused;
+}
+
+/* Waits until this is the only thread. The others cannot be joined: nobody told the C library that they ended. */
+static void await_vanished(void)
+{
+    for (int entries = 0; entries != 3;) { /* "." and ".." */
+        DIR *tasks = opendir("/proc/self/task");
+        CHECK(tasks != NULL);
+        for (entries = 0; readdir(tasks);)
+            entries++;
+        (void)closedir(tasks);
+        (void)usleep(1000);
+    }
 }
 
 static void *free_and_sleep(void *block)
@@ -47,7 +66,7 @@ static void *free_and_sleep(void *block)
 
 static void pass_time(const char *how)
 {
-    if (strcmp(how, "small") == 0)
+    if (strcmp(how, "small") == 0 || vanishes)
         for (int i = 0; i < 2000; i++)
             free(make(100));
     if (strcmp(how, "large") == 0) {
@@ -67,6 +86,7 @@ int main(int argc, char **argv)
     CHECK(sleepers <= SLEEPERS_MAX);
     if (argc > 4)
         block_bytes = strtoul(argv[4], NULL, 10) * MIB;
+    vanishes = strcmp(how, "vanished") == 0;
     pthread_t threads[SLEEPERS_MAX];
     exercise(0);
     CHECK(sem_init(&filled, 0, 0) == 0);
@@ -81,7 +101,9 @@ int main(int argc, char **argv)
     for (size_t i = 0; sleepers == 0 && i < BURST_THREADS; i++)
         CHECK(pthread_create(&threads[i], NULL, burst, NULL) == 0);
     for (size_t i = 0; sleepers == 0 && i < BURST_THREADS; i++)
-        CHECK(pthread_join(threads[i], NULL) == 0);
+        CHECK((vanishes ? pthread_detach(threads[i]) : pthread_join(threads[i], NULL)) == 0);
+    if (vanishes)
+        await_vanished();
 
     if (strcmp(how, "forked") == 0) {
         pid_t child = fork();
