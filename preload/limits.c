@@ -19,6 +19,10 @@
 #include "os.h"
 #include "process.h"
 
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#endif
+
 /* The same limits by all four names: a 64-bit C library has one layout. */
 _Static_assert(sizeof(struct rlimit) == sizeof(struct rlimit64), "one layout");
 
@@ -65,6 +69,10 @@ BP_EXPORT int prctl(int option, ...)
         if (bp_load_relaxed(&bp_threshold_bytes) != SIZE_MAX)
             (void)bp_process_pool_get();
         bp_os_keep_quiet();
+    }
+    if (option == PR_SET_VMA) { /* a range gets a name */
+        const void *named = (const void *)arguments[1]; // NOLINT(performance-no-int-to-ptr)
+        bp_arena_taint(&bp_process_pool.arena, named, arguments[2]);
     }
     return (int)syscall(SYS_prctl, option, arguments[0], arguments[1], arguments[2], arguments[3]);
 }

@@ -8,16 +8,20 @@
  *
  * Calls go on to the next definition, as other libraries watch them too (those of network cards that write to memory
  * by themselves); before that can be looked for, straight to the kernel. A program that makes system calls by number
- * passes us by.
+ * passes us by, and so does userfaultfd, which is told of ranges by ioctl(). Sealing (mseal) leaves memory what it is;
+ * a name (PR_SET_VMA) is seen in limits.c.
  *
  * Layer: P3.
  */
 /* With it the C library's header gives one of the two names of mmap to the other. */
 #undef _FILE_OFFSET_BITS
+#include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "entry.h"
@@ -121,6 +125,19 @@ BP_EXPORT int posix_madvise(void *address, size_t bytes, int advice)
     return next ? next(address, bytes, advice) : 0;
 }
 
+/* In the C library from glibc 2.36 on. */
+ssize_t process_madvise(int process, const struct iovec *ranges, size_t count, int advice, unsigned flags);
+
+/* Whose ranges these are is not asked. */
+BP_EXPORT ssize_t process_madvise(int process, const struct iovec *ranges, size_t count, int advice, unsigned flags)
+{
+    for (size_t i = 0; i < count && count <= IOV_MAX; i++)
+        note_advice(ranges[i].iov_base, ranges[i].iov_len, advice);
+    FIND_NEXT(process_madvise);
+    return next ? next(process, ranges, count, advice, flags)
+                : syscall(SYS_process_madvise, process, ranges, count, advice, flags);
+}
+
 /* --- locks and policies ------------------------------------------------------------------------------------------- */
 
 BP_EXPORT int mlock(const void *address, size_t bytes)
@@ -219,6 +236,15 @@ BP_EXPORT void *mremap(void *address, size_t old_bytes, size_t new_bytes, int fl
     return next ? next(address, old_bytes, new_bytes, flags, new_address)
                 // NOLINTNEXTLINE(performance-no-int-to-ptr)
                 : (void *)syscall(SYS_mremap, address, old_bytes, new_bytes, flags, new_address);
+}
+
+/* The pages themselves are in the pipe, until they are read: who gets the addresses next must not write to them. */
+BP_EXPORT ssize_t vmsplice(int pipe, const struct iovec *ranges, size_t count, unsigned flags)
+{
+    for (size_t i = 0; i < count && count <= IOV_MAX; i++)
+        taint(ranges[i].iov_base, ranges[i].iov_len);
+    FIND_NEXT(vmsplice);
+    return next ? next(pipe, ranges, count, flags) : syscall(SYS_vmsplice, pipe, ranges, count, flags);
 }
 
 BP_EXPORT int remap_file_pages(void *address, size_t bytes, int protection, size_t page, int flags)

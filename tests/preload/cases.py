@@ -128,9 +128,10 @@ GROUPS = {
         Case(f'attributes {deed}')
         for deed in (
             'protect', 'readonly', 'unmap', 'move_away', 'ring', 'lock', 'bind', 'guard', 'dontfork', 'wipeonfork', 'dontdump',
-            'hugepage', 'nohugepage', 'mergeable', 'sequential', 'random',
+            'hugepage', 'nohugepage', 'mergeable', 'sequential', 'random', 'by_process', 'name',
         )
     ] + [
+        Case('spliced'),
         *(Case(f'attributes {deed} grow', says=['realloc_copied_changed == 6', 'realloc_moved == 0'])
           for deed in ('lock', 'bind', 'dontfork', 'nohugepage', 'mergeable')),
         Case('attributes hugepage grow', says=['realloc_copied + realloc_moved == 6', 'realloc_copied_changed == 0']),

@@ -7,7 +7,9 @@
 #include "victim.h"
 #include <dlfcn.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #define SIZE (40 * MIB)
 
@@ -38,6 +40,7 @@ static void read_flags(const char *address, char *flags, size_t size)
         unsigned long start, end;
         if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
             inside = (uintptr_t)address >= start && (uintptr_t)address < end;
+        CHECK(!inside || !strstr(line, "[anon:mine]"));
         if (inside && strncmp(line, "VmFlags:", 8) == 0)
             (void)snprintf(flags, size, "%s", line + 8);
     }
@@ -81,6 +84,18 @@ static void bind_to_first_node(char *page)
               errno == EPERM);
 }
 
+static void advise_by_process(char *page)
+{
+    ssize_t (*process_madvise)(int, const struct iovec *, size_t, int, unsigned) = NULL;
+    void *symbol = dlsym(RTLD_DEFAULT, "process_madvise");
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    memcpy(&process_madvise, &symbol, sizeof symbol);
+    if (process_madvise && self >= 0) /* for other processes kernels take less advice */
+        CHECK(process_madvise(self, &(struct iovec){page, MIB}, 1, MADV_DONTFORK, 0) == (ssize_t)MIB ||
+              errno == EINVAL || errno == EPERM);
+    (void)close(self);
+}
+
 static void mistreat(const char *deed, char *block)
 {
     char *page = (char *)(((uintptr_t)block + MIB) & ~(uintptr_t)4095);
@@ -96,6 +111,10 @@ static void mistreat(const char *deed, char *block)
         CHECK(CALL(madvise, page, MIB, 102 /* MADV_GUARD_INSTALL */) == 0 || errno == EINVAL);
     else if (strcmp(deed, "bind") == 0)
         bind_to_first_node(page);
+    else if (strcmp(deed, "by_process") == 0)
+        advise_by_process(page);
+    else if (strcmp(deed, "name") == 0)
+        CHECK(prctl(0x53564d41 /* PR_SET_VMA */, 0, page, MIB, "mine") == 0 || errno == EINVAL);
     else if (strcmp(deed, "lock") == 0)
         CHECK(CALL(mlock, page, MIB) == 0);
     else if (strcmp(deed, "lock_all") == 0)
