@@ -58,6 +58,8 @@ const char *trace_add(struct trace *trace, uint64_t time_us, uint64_t thread, en
         return "allocates a block that is live";
     if (deed != ALLOCATE && before_bytes == 0)
         return "a block that is not live";
+    if (trace->live_bytes - before_bytes + bytes > (uint64_t)1 << 47)
+        return "more live memory than an address space holds";
 
     if (trace->count == trace->room) {
         trace->room = trace->room == 0 ? 4096 : 2 * trace->room;
@@ -117,35 +119,43 @@ static const char *add_line(struct trace *trace, char *line)
     return trace_add(trace, time_us, thread, (enum deed)deed, block, bytes);
 }
 
-void trace_read(struct trace *trace, const char *path)
+const char *trace_parse(struct trace *trace, FILE *file, size_t *ret_line)
 {
     *trace = (struct trace){0};
-    FILE *file = fopen(path, "re");
-    if (!file)
-        fail("%s: %s", path, strerror(errno));
+    *ret_line = 0;
     char *line = NULL;
     size_t room = 0;
-    size_t number = 0;
     bool begun = false;
-    while (getline(&line, &room, file) >= 0) {
-        number++;
+    const char *wrong = NULL;
+    while (!wrong && getline(&line, &room, file) >= 0) {
+        ++*ret_line;
         line[strcspn(line, "#\r\n")] = '\0';
         if (line[strspn(line, " ")] == '\0')
             continue;
-        const char *wrong;
         if (begun)
             wrong = add_line(trace, line);
         else
             wrong = strcmp(line, header) == 0 ? NULL : "not a trace: it does not begin with `bufpool-trace 1`";
-        if (wrong)
-            fail("%s:%zu: %s", path, number, wrong);
         begun = true;
     }
-    if (ferror(file))
-        fail("%s: %s", path, strerror(errno));
-    if (trace->count == 0)
-        fail("%s: no events", path);
     free(line);
+    if (wrong)
+        return wrong;
+    *ret_line = 0;
+    return ferror(file) ? strerror(errno) : trace->count == 0 ? "no events" : NULL;
+}
+
+void trace_read(struct trace *trace, const char *path)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        fail("%s: %s", path, strerror(errno));
+    size_t number;
+    const char *wrong = trace_parse(trace, file, &number);
+    if (wrong && number > 0)
+        fail("%s:%zu: %s", path, number, wrong);
+    if (wrong)
+        fail("%s: %s", path, wrong);
     (void)fclose(file);
 }
 

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum {
     TRACE_THREADS_MAX = 64,
@@ -47,6 +48,8 @@ enum deed { ALLOCATE = 'a', REALLOCATE = 'r', FREE = 'f' };
 /* Adds an event, or says what is wrong with it. */
 const char *trace_add(struct trace *trace, uint64_t time_us, uint64_t thread, enum deed deed, uint64_t block,
                       uint64_t bytes);
+/* Reads a stream. NULL, or what is wrong in the line whose number is returned; 0: with the whole. */
+const char *trace_parse(struct trace *trace, FILE *file, size_t *ret_line);
 /* Reads a file; ends the program with a line that names file, line and what is wrong there. */
 void trace_read(struct trace *trace, const char *path);
 /* Writes one, likewise. */
