@@ -185,22 +185,24 @@ void bp_arena_bind(const struct bp_arena *arena, unsigned place, void *start, si
         (void)bp_numa_bind(arena->numa, place, start, bytes, false);
 }
 
-/* Maps a part of a slot anew, accessible or not; one with guards only as a whole. */
-static int map_part(struct bp_arena *arena, struct bp_slot *slot, char *start, size_t bytes, bool accessible)
+/* Maps a part of a slot anew, accessible or not. */
+static int map_part(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes, bool accessible)
 {
     int error = bp_os.renew(start, bytes, accessible);
     if (error == 0) {
-        slot->guarded = false;
         bp_huge_mapped(&arena->huge, slot->class_index, start, bytes);
         bp_arena_bind(arena, bp_slot_place(arena, slot), start, bytes);
     }
     return error;
 }
 
-/* One that is not in use. */
-static int map_anew(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes)
+/* One that is not in use; one with guards only as a whole. */
+static int map_anew(struct bp_arena *arena, struct bp_slot *slot, char *start, size_t bytes)
 {
-    return map_part(arena, slot, start, bytes, !bp_load_relaxed(&arena->commit_is_charged));
+    int error = map_part(arena, slot, start, bytes, !bp_load_relaxed(&arena->commit_is_charged));
+    if (error == 0)
+        slot->guarded = false;
+    return error;
 }
 
 int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes)
@@ -566,7 +568,8 @@ size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_
     /* Moved pages may have left the extent's end within a huge page. */
     size_t bytes = bp_arena_whole_bytes(arena, slot->class_index, slot->dirty_bytes) - keep_bytes;
     char *start = bp_slot_base(arena, slot) + keep_bytes;
-    if (keep_bytes == 0 && bp_slot_wants_huge(slot) && bp_arena_renew(arena, slot))
+    /* What was moved to it lies in mappings of its own until then. */
+    if (keep_bytes == 0 && (bp_slot_wants_huge(slot) || slot->seam_count > 0) && bp_arena_renew(arena, slot))
         return purged;
     if (BP_UNLIKELY(slot->pinned))
         (void)bp_os.unlock(start, purged); /* the kernel drops no locked pages */

@@ -11,40 +11,40 @@
 #include "os.h"
 
 /*
- * Pages that were moved form a mapping of their own and split the one around it; a slot that is moved to again adds
- * none. The kernel allows a process 65530 mappings by default. A quarter may be ours, and a quarter must be left when
- * we add some. So they are counted before the first moves, and whenever the number of moves has doubled.
+ * Pages that were moved form a mapping of their own and split the one around it; a slot has only so many of them until
+ * it is mapped anew. The kernel allows a process 65530 by default. A quarter may be ours, and a quarter must be left
+ * when we add some. So they are counted before the first slots are moved to, and whenever their number has doubled.
  */
 #define MAPPINGS_OURS ((size_t)16384)
 #define MAPPINGS_KEPT ((size_t)16384)
-#define MAPPINGS_PER_MOVE 2
+#define MAPPINGS_PER_MOVE (BP_SEAMS_MAX + 1)
 #define MOVES_PER_COUNT ((size_t)256)
 /* When there are too many, the program may give some back: one refusal in so many looks. */
 #define REFUSALS_PER_COUNT 1024
 
-/* Notes that the pages from `start` to `end` are one mapping now, apart from what is around them. */
-static void note_seams(struct bp_slot *slot, size_t start_page, size_t end_page)
+/*
+ * The seams of `to` once its pages from `start` to `end` hold those of `from` from `from_page` on: how many, and where.
+ * Mappings that are moved together stay several.
+ */
+static unsigned seams_after(const struct bp_slot *from, size_t from_page, const struct bp_slot *to, size_t start,
+                            size_t end, uint32_t seams[2 * BP_SEAMS_MAX + 2])
 {
-    uint32_t seams[BP_SEAMS_MAX + 2];
     unsigned count = 0;
-    unsigned known = (unsigned)bp_min(slot->seam_count, BP_SEAMS_MAX);
     unsigned i = 0;
-    for (; i < known && slot->seam_pages[i] < start_page; i++)
-        seams[count++] = slot->seam_pages[i];
-    if (start_page > 0)
-        seams[count++] = (uint32_t)start_page;
-    seams[count++] = (uint32_t)end_page;
-    for (; i < known; i++) {
-        if (slot->seam_pages[i] > end_page)
-            seams[count++] = slot->seam_pages[i];
+    for (; i < to->seam_count && to->seam_pages[i] < start; i++)
+        seams[count++] = to->seam_pages[i];
+    if (start > 0)
+        seams[count++] = (uint32_t)start;
+    for (unsigned j = 0; j < from->seam_count; j++) {
+        if (from->seam_pages[j] > from_page && from->seam_pages[j] - from_page < end - start)
+            seams[count++] = (uint32_t)(from->seam_pages[j] - from_page + start);
     }
-    if (slot->seam_count > BP_SEAMS_MAX || count > BP_SEAMS_MAX) {
-        slot->seam_count = BP_SEAMS_MAX + 1;
-        return;
+    seams[count++] = (uint32_t)end;
+    for (; i < to->seam_count; i++) {
+        if (to->seam_pages[i] > end)
+            seams[count++] = to->seam_pages[i];
     }
-    for (i = 0; i < count; i++)
-        slot->seam_pages[i] = seams[i];
-    slot->seam_count = (uint8_t)count & 63;
+    return count;
 }
 
 /* Can pages of several mappings be moved together? A kernel that cannot does harm when it is asked to (os_move()). */
@@ -58,14 +58,14 @@ static bool moves_across(struct bp_arena *arena)
     return answer == BP_ACROSS_YES;
 }
 
-/* Do these pages of the slot lie in several mappings, as far as is known? */
+/* Do these pages of the slot lie in several mappings? */
 static bool crosses_seam(const struct bp_slot *slot, size_t start_page, size_t end_page)
 {
-    for (unsigned i = 0; i < bp_min(slot->seam_count, BP_SEAMS_MAX); i++) {
+    for (unsigned i = 0; i < slot->seam_count; i++) {
         if (slot->seam_pages[i] > start_page && slot->seam_pages[i] < end_page)
             return true;
     }
-    return slot->seam_count > BP_SEAMS_MAX;
+    return false;
 }
 
 void bp_slot_want_huge(struct bp_slot *slot)
@@ -100,10 +100,18 @@ bool bp_arena_may_move(struct bp_arena *arena)
 static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_bytes, struct bp_slot *to,
                       size_t to_bytes, size_t bytes)
 {
+    size_t from_page = from_bytes / arena->page_bytes;
+    size_t to_page = to_bytes / arena->page_bytes;
+    size_t end_page = (to_bytes + bytes) / arena->page_bytes;
+    uint32_t seams[2 * BP_SEAMS_MAX + 2];
+    unsigned seam_count = seams_after(from, from_page, to, to_page, end_page, seams);
+    if (seam_count > BP_SEAMS_MAX && to->dirty_bytes == 0 && bp_arena_renew(arena, to))
+        seam_count = seams_after(from, from_page, to, to_page, end_page, seams);
+    if (seam_count > BP_SEAMS_MAX)
+        return -EFAULT;
     if (to->seam_count == 0 ? !bp_arena_may_move(arena) : !bp_load_relaxed(&arena->can_move))
         return -ENOMEM;
-    if (crosses_seam(from, from_bytes / arena->page_bytes, (from_bytes + bytes) / arena->page_bytes) &&
-        !moves_across(arena))
+    if (crosses_seam(from, from_page, from_page + end_page - to_page) && !moves_across(arena))
         return -EFAULT;
     int error = bp_os.move(bp_slot_base(arena, from) + from_bytes, bp_slot_base(arena, to) + to_bytes, bytes);
     if (error == -ENOSYS || error == -EINVAL)
@@ -118,7 +126,8 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
         bp_slot_want_huge(to);
     if (to->seam_count == 0)
         (void)bp_take_one_relaxed(&arena->moves_left);
-    note_seams(to, to_bytes / arena->page_bytes, (to_bytes + bytes) / arena->page_bytes);
+    to->seam_count = (uint8_t)seam_count & 63;
+    memcpy(to->seam_pages, seams, seam_count * sizeof *seams);
     return 0;
 }
 
@@ -135,13 +144,13 @@ int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *
     return 0;
 }
 
-/* Moves all dirty pages, mapping by mapping. Returns how many bytes from the start were moved. */
+/* Moves all dirty pages, mapping by mapping if it must be. Returns how many bytes from the start were moved. */
 static size_t move_all(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to)
 {
     size_t moved_bytes = 0;
     for (unsigned i = 0; moved_bytes < from->dirty_bytes; i++) {
         size_t end_bytes = from->dirty_bytes;
-        if (i < from->seam_count)
+        if (i < from->seam_count && !moves_across(arena))
             end_bytes = bp_min(end_bytes, from->seam_pages[i] * arena->page_bytes);
         if (move_range(arena, from, moved_bytes, to, moved_bytes, end_bytes - moved_bytes) != 0)
             break;
@@ -156,8 +165,6 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
     BP_ASSERT(bp_slot_place(arena, from) == bp_slot_place(arena, to));
     BP_ASSERT(bp_slot_place(arena, from) == bp_slot_place(arena, spare));
     BP_ASSERT(from->live && !to->live && spare->dirty_bytes == 0 && dirty_bytes >= from->dirty_bytes);
-    if (from->seam_count > BP_SEAMS_MAX)
-        return -EFAULT;
     dirty_bytes = bp_arena_whole_bytes(arena, to->class_index, dirty_bytes);
     /* From here on the sum of dirty bytes grows by what lies beyond both slots' present pages. */
     size_t present_bytes = bp_max(from->dirty_bytes, to->dirty_bytes);

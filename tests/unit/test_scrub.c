@@ -143,8 +143,10 @@ Test(scrub_free, what_a_broken_move_leaves_behind_goes_too)
     struct bp_slot *slot = bp_arena_live_slot(&pool.arena, block);
     slot->seam_count = 1;
     slot->seam_pages[0] = 64;
+    pool.arena.moves_across = BP_ACROSS_NO;
     fake_os.move.skip = 1;
     fake_os.move.fail = FAIL_ALWAYS;
+    fake_os.renew.fail = FAIL_ALWAYS;
     fake_os.purge.fail = FAIL_ALWAYS;
     char *moved = bp_pool_realloc(&pool, block, 20 * BP_MIB);
     if (counted(BP_COUNT_realloc_moved) == 0)
