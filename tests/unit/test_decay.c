@@ -279,3 +279,22 @@ Test(decay, what_passes_a_new_limit_goes_at_the_next_sweep)
     cr_assert_leq(cached_mib(), 30);
     check_size(decay.counters.values[BP_COUNT_evicted_bytes], 70 * BP_MIB);
 }
+
+/* A thread that uses its cache keeps it, but not beyond the limit of all. */
+Test(decay, a_new_limit_holds_for_caches_in_use_too)
+{
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    bp_owner_add(&cache->misses[CLASS].fresh, 4u);
+    for (int i = 0; i < 4; i++) {
+        struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS);
+        check(bp_arena_extend(&arena, slot, BP_MIB) == 0);
+        bp_tcache_give(cache, slot);
+    }
+    bp_tcache_leave(cache);
+    check_size(bp_tcaches_cached_bytes(&caches), 4 * BP_MIB);
+    budget.cached_limit_bytes = 2 * BP_MIB;
+    pass_ms(INTERVAL_MS);
+    cr_assert_leq(budget.cached_bytes, 2 * BP_MIB);
+    cr_assert_leq(budget.footprint_bytes, 2 * BP_MIB);
+    cr_assert_geq(decay.counters.values[BP_COUNT_evicted_bytes], 2 * BP_MIB);
+}
