@@ -185,8 +185,7 @@ void bp_arena_bind(const struct bp_arena *arena, unsigned place, void *start, si
         (void)bp_numa_bind(arena->numa, place, start, bytes, false);
 }
 
-/* Maps a part of a slot anew, accessible or not. */
-static int map_part(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes, bool accessible)
+int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes, bool accessible)
 {
     int error = bp_os.renew(start, bytes, accessible);
     if (error == 0) {
@@ -199,15 +198,10 @@ static int map_part(struct bp_arena *arena, const struct bp_slot *slot, char *st
 /* One that is not in use; one with guards only as a whole. */
 static int map_anew(struct bp_arena *arena, struct bp_slot *slot, char *start, size_t bytes)
 {
-    int error = map_part(arena, slot, start, bytes, !bp_load_relaxed(&arena->commit_is_charged));
+    int error = bp_arena_map_zeros(arena, slot, start, bytes, !bp_load_relaxed(&arena->commit_is_charged));
     if (error == 0)
         slot->guarded = false;
     return error;
-}
-
-int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes)
-{
-    return map_part(arena, slot, start, bytes, true);
 }
 
 /* Clean slots would become resident as a whole. */

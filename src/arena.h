@@ -339,8 +339,8 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
  */
 size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_bytes);
 
-/* Maps whole pages of a slot in use anew: they read zero, and no advice is left. 0 or a negative errno. */
-int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes);
+/* Maps whole pages of a slot anew, accessible if it is in use: zeros, and no advice is left. 0 or a negative errno. */
+int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes, bool accessible);
 
 /* --- what arena.c and move.c share ------------------------------------------------------------------------------- */
 

@@ -97,7 +97,7 @@ static int drop_pages(struct bp_arena *arena, const struct bp_slot *slot, void *
     case BP_CLEAR_DROPPING:
         return bp_os.purge(start, bytes);
     case BP_CLEAR_MAPPING:
-        return bp_arena_map_zeros(arena, slot, start, bytes);
+        return bp_arena_map_zeros(arena, slot, start, bytes, true);
     default:
         return -EOPNOTSUPP;
     }
