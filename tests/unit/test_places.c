@@ -432,7 +432,6 @@ Test(special_places, of_eight_nodes_each_has_sixteen_shards)
     check_size(pool.shards.count * sizeof(struct bp_shard) / BP_KIB, 198);
     check_size(sizeof *pool.numa / BP_KIB, 9);
     check_size(pool.arena.place_count * sizeof *pool.arena.places / BP_KIB, 3);
-    check_size(bp_tcache_rows_bytes(&pool.caches), 60 * BP_KIB);
     size_t before_bytes = used_bytes();
     release(take(SIZE));
     size_t thread_bytes = used_bytes() - before_bytes;
