@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -58,7 +59,23 @@ static void expand_path(struct bp_text *path, const char *pattern)
     }
 }
 
-/* Reports are appended, in one write: several processes may share a file. */
+/*
+ * Reports are appended, in one write: several processes may share a file. A symbolic link that belongs to neither this
+ * user nor root may be somebody's way to have another file written to; a FIFO must not keep the program from its end.
+ */
+static int open_file(const char *path)
+{
+    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    int fd = open(path, flags | O_NOFOLLOW, 0600);
+    struct stat link;
+    if (fd < 0 && errno == ELOOP && lstat(path, &link) == 0) {
+        if (link.st_uid == 0 || link.st_uid == geteuid())
+            return open(path, flags, 0600);
+        errno = ELOOP;
+    }
+    return fd;
+}
+
 static int open_report(void)
 {
     if (bp_process_options.stats_file[0] == '\0')
@@ -66,7 +83,7 @@ static int open_report(void)
     char path[2 * BP_TEXT_OPTION_BYTES];
     struct bp_text text = {.data = path, .size = sizeof path};
     expand_path(&text, bp_process_options.stats_file);
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
+    int fd = open_file(path);
     if (fd < 0)
         bp_warn("BUFPOOL_STATS_FILE=%s: cannot open (%s); no report written", path, strerrordesc_np(errno));
     return fd;
