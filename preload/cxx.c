@@ -4,8 +4,7 @@
  *
  * In most programs they call malloc and free and would reach us anyway. jemalloc, tcmalloc and TBB define their own:
  * with one of them underneath, large objects of C++ programs would pass us by. A request goes to the pool if large,
- * else to malloc below; a failure goes to such an operator, or to the C++ library's, which calls the new-handler and
- * throws.
+ * else to malloc below; a failure goes to the C++ library's operator, which calls the new-handler and throws.
  *
  * The names are those of the Itanium C++ ABI for 64-bit machines (m = unsigned long).
  *
@@ -98,11 +97,10 @@ static void *allocate_aligned(size_t size, size_t align)
     return memalign(align, size ? size : 1);
 }
 
-#define FAIL(function_type, own, name, ...)                                                                            \
+#define FAIL(function_type, name, ...)                                                                                 \
     do {                                                                                                               \
-        function_type *next = (own);                                                                                   \
-        if (!next)                                                                                                     \
-            find_into((void *)&next, bp_real_find_in_cxx_library(name));                                               \
+        function_type *next = NULL;                                                                                    \
+        find_into((void *)&next, bp_real_find_in_cxx_library(name));                                                   \
         return next ? next(__VA_ARGS__) : NULL;                                                                        \
     } while (0)
 
@@ -115,7 +113,7 @@ void *operator_new(size_t size)
     void *p = allocate(size);
     if (BP_LIKELY(p != NULL))
         return p;
-    FAIL(new_function, custom.new_, "_Znwm", size);
+    FAIL(new_function, "_Znwm", size);
 }
 
 BP_EXPORT void *operator_new_array(size_t size) __asm__("_Znam");
@@ -127,7 +125,7 @@ void *operator_new_array(size_t size)
     void *p = allocate(size);
     if (BP_LIKELY(p != NULL))
         return p;
-    FAIL(new_function, custom.new_array, "_Znam", size);
+    FAIL(new_function, "_Znam", size);
 }
 
 BP_EXPORT void *operator_new_nothrow(size_t size, const struct nothrow *tag) __asm__("_ZnwmRKSt9nothrow_t");
@@ -139,8 +137,7 @@ void *operator_new_nothrow(size_t size, const struct nothrow *tag)
     void *p = allocate(size);
     if (BP_LIKELY(p != NULL))
         return p;
-    /* The C++ library's calls our operator new, and catches. */
-    FAIL(new_nothrow_function, custom.new_nothrow, "_ZnwmRKSt9nothrow_t", size, tag);
+    FAIL(new_nothrow_function, "_ZnwmRKSt9nothrow_t", size, tag); /* calls our operator new, and catches */
 }
 
 BP_EXPORT void *operator_new_array_nothrow(size_t size, const struct nothrow *tag) __asm__("_ZnamRKSt9nothrow_t");
@@ -152,7 +149,7 @@ void *operator_new_array_nothrow(size_t size, const struct nothrow *tag)
     void *p = allocate(size);
     if (BP_LIKELY(p != NULL))
         return p;
-    FAIL(new_nothrow_function, custom.new_array_nothrow, "_ZnamRKSt9nothrow_t", size, tag);
+    FAIL(new_nothrow_function, "_ZnamRKSt9nothrow_t", size, tag);
 }
 
 BP_EXPORT void *operator_new_aligned(size_t size, size_t align) __asm__("_ZnwmSt11align_val_t");
@@ -161,7 +158,7 @@ void *operator_new_aligned(size_t size, size_t align)
     void *p = allocate_aligned(size, align);
     if (BP_LIKELY(p != NULL))
         return p;
-    FAIL(new_aligned_function, NULL, "_ZnwmSt11align_val_t", size, align);
+    FAIL(new_aligned_function, "_ZnwmSt11align_val_t", size, align);
 }
 
 BP_EXPORT void *operator_new_array_aligned(size_t size, size_t align) __asm__("_ZnamSt11align_val_t");
@@ -170,7 +167,7 @@ void *operator_new_array_aligned(size_t size, size_t align)
     void *p = allocate_aligned(size, align);
     if (BP_LIKELY(p != NULL))
         return p;
-    FAIL(new_aligned_function, NULL, "_ZnamSt11align_val_t", size, align);
+    FAIL(new_aligned_function, "_ZnamSt11align_val_t", size, align);
 }
 
 BP_EXPORT void *operator_new_aligned_nothrow(size_t size, size_t align, const struct nothrow *tag)
@@ -180,7 +177,7 @@ void *operator_new_aligned_nothrow(size_t size, size_t align, const struct nothr
     void *p = allocate_aligned(size, align);
     if (BP_LIKELY(p != NULL))
         return p;
-    FAIL(new_aligned_nothrow_function, NULL, "_ZnwmSt11align_val_tRKSt9nothrow_t", size, align, tag);
+    FAIL(new_aligned_nothrow_function, "_ZnwmSt11align_val_tRKSt9nothrow_t", size, align, tag);
 }
 
 BP_EXPORT void *operator_new_array_aligned_nothrow(size_t size, size_t align, const struct nothrow *tag)
@@ -190,7 +187,7 @@ void *operator_new_array_aligned_nothrow(size_t size, size_t align, const struct
     void *p = allocate_aligned(size, align);
     if (BP_LIKELY(p != NULL))
         return p;
-    FAIL(new_aligned_nothrow_function, NULL, "_ZnamSt11align_val_tRKSt9nothrow_t", size, align, tag);
+    FAIL(new_aligned_nothrow_function, "_ZnamSt11align_val_tRKSt9nothrow_t", size, align, tag);
 }
 
 /* --- delete ----------------------------------------------------------------------------------------------------- */
