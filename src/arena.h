@@ -55,7 +55,7 @@ struct bp_slot {
      * Pages that are moved here form a mapping of their own for good, and the kernel moves pages of one mapping only.
      */
     uint32_t seam_pages[BP_SEAMS_MAX];
-    uint8_t seam_count : 6; /* a move that would make more than BP_SEAMS_MAX is refused */
+    uint8_t seam_count : 6; /* above BP_SEAMS_MAX when there were too many to remember */
     bool pinned : 1;        /* all of its dirty extent is */
     bool guarded : 1;       /* what of it is not accessible is so by guards, not by protection */
     uint8_t class_index; /* const */

@@ -11,26 +11,28 @@
 #include "os.h"
 
 /*
- * Pages that were moved form a mapping of their own and split the one around it; a slot has only so many of them until
- * it is mapped anew. The kernel allows a process 65530 by default. A quarter may be ours, and a quarter must be left
- * when we add some. So they are counted before the first slots are moved to, and whenever their number has doubled.
+ * Pages that were moved form a mapping of their own and split the one around it, until the slot is purged. The kernel
+ * allows a process 65530 by default. A quarter may be ours, and a quarter must be left when we add some. So they are
+ * counted before the first slots are moved to, and whenever the number of these has doubled.
  */
 #define MAPPINGS_OURS ((size_t)16384)
 #define MAPPINGS_KEPT ((size_t)16384)
-#define MAPPINGS_PER_MOVE (BP_SEAMS_MAX + 1)
+#define MAPPINGS_PER_MOVE 2
 #define MOVES_PER_COUNT ((size_t)256)
 /* When there are too many, the program may give some back: one refusal in so many looks. */
 #define REFUSALS_PER_COUNT 1024
 
 /*
- * The seams of `to` once its pages from `start` to `end` hold those of `from` from `from_page` on: how many, and where.
- * Mappings that are moved together stay several.
+ * The seams of `to` once its pages from `start` to `end` hold those of `from` from `from_page` on: how many, and where
+ * unless there are more than BP_SEAMS_MAX. Mappings that are moved together stay several.
  */
 static unsigned seams_after(const struct bp_slot *from, size_t from_page, const struct bp_slot *to, size_t start,
                             size_t end, uint32_t seams[2 * BP_SEAMS_MAX + 2])
 {
     unsigned count = 0;
     unsigned i = 0;
+    if (bp_max(from->seam_count, to->seam_count) > BP_SEAMS_MAX)
+        return BP_SEAMS_MAX + 1;
     for (; i < to->seam_count && to->seam_pages[i] < start; i++)
         seams[count++] = to->seam_pages[i];
     if (start > 0)
@@ -58,14 +60,14 @@ static bool moves_across(struct bp_arena *arena)
     return answer == BP_ACROSS_YES;
 }
 
-/* Do these pages of the slot lie in several mappings? */
+/* Do these pages of the slot lie in several mappings, as far as is known? */
 static bool crosses_seam(const struct bp_slot *slot, size_t start_page, size_t end_page)
 {
-    for (unsigned i = 0; i < slot->seam_count; i++) {
+    for (unsigned i = 0; i < bp_min(slot->seam_count, BP_SEAMS_MAX); i++) {
         if (slot->seam_pages[i] > start_page && slot->seam_pages[i] < end_page)
             return true;
     }
-    return false;
+    return slot->seam_count > BP_SEAMS_MAX;
 }
 
 void bp_slot_want_huge(struct bp_slot *slot)
@@ -107,8 +109,6 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
     unsigned seam_count = seams_after(from, from_page, to, to_page, end_page, seams);
     if (seam_count > BP_SEAMS_MAX && to->dirty_bytes == 0 && bp_arena_renew(arena, to))
         seam_count = seams_after(from, from_page, to, to_page, end_page, seams);
-    if (seam_count > BP_SEAMS_MAX)
-        return -EFAULT;
     if (to->seam_count == 0 ? !bp_arena_may_move(arena) : !bp_load_relaxed(&arena->can_move))
         return -ENOMEM;
     if (crosses_seam(from, from_page, from_page + end_page - to_page) && !moves_across(arena))
@@ -126,8 +126,9 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
         bp_slot_want_huge(to);
     if (to->seam_count == 0)
         (void)bp_take_one_relaxed(&arena->moves_left);
-    to->seam_count = (uint8_t)seam_count & 63;
-    memcpy(to->seam_pages, seams, seam_count * sizeof *seams);
+    to->seam_count = (uint8_t)bp_min(seam_count, BP_SEAMS_MAX + 1) & 63;
+    if (seam_count <= BP_SEAMS_MAX)
+        memcpy(to->seam_pages, seams, seam_count * sizeof *seams);
     return 0;
 }
 
@@ -165,6 +166,8 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
     BP_ASSERT(bp_slot_place(arena, from) == bp_slot_place(arena, to));
     BP_ASSERT(bp_slot_place(arena, from) == bp_slot_place(arena, spare));
     BP_ASSERT(from->live && !to->live && spare->dirty_bytes == 0 && dirty_bytes >= from->dirty_bytes);
+    if (from->seam_count > BP_SEAMS_MAX && !moves_across(arena))
+        return -EFAULT;
     dirty_bytes = bp_arena_whole_bytes(arena, to->class_index, dirty_bytes);
     /* From here on the sum of dirty bytes grows by what lies beyond both slots' present pages. */
     size_t present_bytes = bp_max(from->dirty_bytes, to->dirty_bytes);

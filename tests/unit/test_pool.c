@@ -364,7 +364,7 @@ Test(pool, a_block_that_grows_onto_a_warm_buffer_changes_places_with_it)
 /* The program's own mappings come first. */
 Test(pool, pages_stay_where_they_are_when_mappings_run_short)
 {
-    fake_os.mappings_max = 16384 + 40;
+    fake_os.mappings_max = 16384 + 20;
     size_t moved = 0;
     void *blocks[40];
     for (size_t i = 0; i < LENGTH(blocks); i++) {
