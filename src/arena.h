@@ -135,6 +135,8 @@ struct bp_arena {
     _Atomic(size_t) moves_left;                    /* atomic: to new places before mappings are counted anew; relaxed */
     _Atomic(size_t) moves_granted;                 /* atomic: the sum of what moves_left was raised by; relaxed */
     _Atomic(size_t) moves_refused;                 /* atomic: in a row, as there were too many mappings; relaxed */
+    _Atomic(size_t) moves_unseen;                  /* to slots of unknown seams; relaxed */
+    _Atomic(bool) is_crowded;                      /* so that there are no such moves for now; relaxed */
     _Atomic(int) moves_across;                     /* relaxed: of the kind bp_across */
     _Atomic(bool) has_holes;                       /* release: pairs with acquire in bp_arena_is_hole() */
     struct bp_pins pins;

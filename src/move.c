@@ -98,6 +98,17 @@ bool bp_arena_may_move(struct bp_arena *arena)
     return bp_load_relaxed(&arena->moves_left) > 0;
 }
 
+/*
+ * What a slot of unknown seams gets may be several mappings more, which nobody counts; so all of the process are counted
+ * every so often, and there are no such moves while too few are left.
+ */
+static bool may_move_unseen(struct bp_arena *arena)
+{
+    if (bp_add_relaxed(&arena->moves_unseen, (size_t)1) % MOVES_PER_COUNT == 0)
+        bp_store_relaxed(&arena->is_crowded, bp_os.mappings_left() < 2 * MAPPINGS_KEPT);
+    return !bp_load_relaxed(&arena->is_crowded);
+}
+
 /* Moves pages of one slot, from `from_bytes` on, to `to_bytes` of another. */
 static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_bytes, struct bp_slot *to,
                       size_t to_bytes, size_t bytes)
@@ -110,6 +121,8 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
     if (seam_count > BP_SEAMS_MAX && to->dirty_bytes == 0 && bp_arena_renew(arena, to))
         seam_count = seams_after(from, from_page, to, to_page, end_page, seams);
     if (to->seam_count == 0 ? !bp_arena_may_move(arena) : !bp_load_relaxed(&arena->can_move))
+        return -ENOMEM;
+    if (seam_count > BP_SEAMS_MAX && !may_move_unseen(arena))
         return -ENOMEM;
     if (crosses_seam(from, from_page, from_page + end_page - to_page) && !moves_across(arena))
         return -EFAULT;

@@ -451,6 +451,32 @@ Test(arena, mappings_of_pages_that_moved_to_and_fro_go_with_the_pages)
     cr_assert_leq(mappings_of_arena(), before + slot_count, "what was purged is whole again");
 }
 
+/* A slot that is never purged may be moved to without end. */
+Test(arena, where_mappings_run_short_none_are_added_to_many)
+{
+    if (!bp_os_moves_across())
+        cr_skip_test("this kernel does not move several mappings at once");
+    struct bp_slot *from = take_dirty(CLASS_1M, 200 * page);
+    struct bp_slot *to = take_dirty(CLASS_1M, page);
+    to->seam_count = BP_SEAMS_MAX + 1;
+    cr_assert_eq(bp_arena_move(&arena, from, to, page), 0);
+    fake_os.mappings_max = 2 * 16384 - 1;
+    size_t moved = 0;
+    while (moved < 1000 && bp_arena_move(&arena, from, to, page) == 0) {
+        struct bp_slot *last = from;
+        from = to;
+        to = last;
+        from->seam_count = to->seam_count = BP_SEAMS_MAX + 1;
+        moved++;
+    }
+    check_size(moved, 255);
+    cr_assert_leq(mappings_of_arena(), 300);
+    fake_os.mappings_max = 0;
+    for (int i = 0; i < 255; i++)
+        cr_assert_eq(bp_arena_move(&arena, from, to, page), -ENOMEM, "nobody looks at every move");
+    cr_assert_eq(bp_arena_move(&arena, from, to, page), 0);
+}
+
 Test(charged_arena, does_not_move_pages)
 {
     struct bp_slot *from = take_dirty(CLASS_1M, 8 * page);
