@@ -99,8 +99,8 @@ bool bp_arena_may_move(struct bp_arena *arena)
 }
 
 /*
- * What a slot of unknown seams gets may be several mappings more, which nobody counts; so all of the process are counted
- * every so often, and there are no such moves while too few are left.
+ * What a slot of unknown seams gets may be several mappings more, which nobody counts; so all of the process are
+ * counted every so often, and there are no such moves while too few are left.
  */
 static bool may_move_unseen(struct bp_arena *arena)
 {
