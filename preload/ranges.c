@@ -125,8 +125,9 @@ BP_EXPORT int posix_madvise(void *address, size_t bytes, int advice)
     return next ? next(address, bytes, advice) : 0;
 }
 
-/* In the C library from glibc 2.36 on. */
+#if !__GLIBC_PREREQ(2, 36)
 ssize_t process_madvise(int process, const struct iovec *ranges, size_t count, int advice, unsigned flags);
+#endif
 
 /* Whose ranges these are is not asked. */
 BP_EXPORT ssize_t process_madvise(int process, const struct iovec *ranges, size_t count, int advice, unsigned flags)
