@@ -96,7 +96,9 @@ void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stat
     stats->live_bytes = stats->footprint_bytes - stats->cached_bytes;
     stats->peak_live_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_live_bytes), stats->live_bytes);
     stats->peak_cached_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_cached_bytes), stats->cached_bytes);
-    stats->mean_cached_bytes = bp_budget_mean_cached_bytes(&pool->budget, bp_os.now_ns());
+    /* At most that: a thread that goes on may note a step of time while we look, which then counts twice. */
+    stats->mean_cached_bytes = bp_min(bp_budget_mean_cached_bytes(&pool->budget, bp_os.now_ns()),
+                                      stats->peak_cached_bytes);
     stats->peak_footprint_bytes = bp_load_relaxed(&pool->budget.peak_footprint_bytes);
     stats->cache_limit_bytes = pool->budget.cached_limit_bytes;
     size_t footprint_limit_bytes = bp_load_relaxed(&pool->budget.footprint_limit_bytes);
