@@ -132,7 +132,7 @@ ssize_t process_madvise(int process, const struct iovec *ranges, size_t count, i
 /* Whose ranges these are is not asked. */
 BP_EXPORT ssize_t process_madvise(int process, const struct iovec *ranges, size_t count, int advice, unsigned flags)
 {
-    for (size_t i = 0; i < count && count <= IOV_MAX; i++)
+    for (size_t i = 0; ranges && i < count && count <= IOV_MAX; i++)
         note_advice(ranges[i].iov_base, ranges[i].iov_len, advice);
     FIND_NEXT(process_madvise);
     return next ? next(process, ranges, count, advice, flags)
@@ -242,7 +242,7 @@ BP_EXPORT void *mremap(void *address, size_t old_bytes, size_t new_bytes, int fl
 /* The pages themselves are in the pipe, until they are read: who gets the addresses next must not write to them. */
 BP_EXPORT ssize_t vmsplice(int pipe, const struct iovec *ranges, size_t count, unsigned flags)
 {
-    for (size_t i = 0; i < count && count <= IOV_MAX; i++)
+    for (size_t i = 0; ranges && i < count && count <= IOV_MAX; i++)
         taint(ranges[i].iov_base, ranges[i].iov_len);
     FIND_NEXT(vmsplice);
     return next ? next(pipe, ranges, count, flags) : syscall(SYS_vmsplice, pipe, ranges, count, flags);
