@@ -123,7 +123,8 @@ static void mistreat(const char *deed, char *block)
         int fd = memfd_create("ring", MFD_CLOEXEC);
         CHECK(fd >= 0 && ftruncate(fd, MIB) == 0);
         for (int half = 0; half < 2; half++)
-            CHECK(CALL(mmap, page + half * MIB, MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != -1);
+            CHECK(CALL(mmap, page + half * MIB, MIB, (long)PROT_READ | PROT_WRITE, (long)MAP_SHARED | MAP_FIXED, fd,
+                       0L) != -1); /* long: syscall() passes on whole registers */
         page[5] = 'r';
         CHECK(page[MIB + 5] == 'r');
         close(fd);
