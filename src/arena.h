@@ -344,13 +344,15 @@ size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_
 /* Maps whole pages of a slot anew, accessible if it is in use: zeros, and no advice is left. 0 or a negative errno. */
 int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes, bool accessible);
 
-/* --- what arena.c and move.c share ------------------------------------------------------------------------------- */
+/* --- what arena.c, extent.c and move.c share --------------------------------------------------------------------- */
 
 void bp_arena_set_dirty(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes);
 /* Takes memory of a place into the footprint, and out of it; the last one whatever the limit. */
 bool bp_arena_charge(struct bp_arena *arena, unsigned place, size_t bytes);
 void bp_arena_uncharge(struct bp_arena *arena, unsigned place, size_t bytes);
 void bp_arena_add_to_place(struct bp_arena *arena, unsigned place, size_t bytes);
+/* Maps anew what of a slot that is not in use; one with guards only as a whole. */
+int bp_arena_map_anew(struct bp_arena *arena, struct bp_slot *slot, char *start, size_t bytes);
 /* Binds a range of a place whose binding went with what was mapped there. */
 void bp_arena_bind(const struct bp_arena *arena, unsigned place, void *start, size_t bytes);
 void bp_slot_want_huge(struct bp_slot *slot);
