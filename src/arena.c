@@ -184,7 +184,7 @@ static void lock_down_clean_locked(struct bp_arena *arena, const struct bp_arena
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
         for (struct bp_slot *slot = place->clean[class_index]; slot; slot = slot->next) {
             if (slot->dirty_bytes == 0)
-                (void)bp_arena_map_anew(arena, slot, bp_slot_base(arena, slot), bp_class_stride_bytes(class_index));
+                (void)bp_arena_map_anew(arena, slot, bp_slot_base(arena, slot), bp_slot_reach_bytes(arena, slot));
         }
     }
 }
@@ -256,6 +256,15 @@ static int commit_locked(const struct bp_arena *arena, struct bp_span *span, siz
     return error;
 }
 
+/* Where in its stride a slot begins, and a block in the slot's first page. Numbers go on from span to span. */
+static size_t home_offset(struct bp_arena *arena, const struct bp_span *span, size_t number)
+{
+    number += (bp_arena_offset(arena, span->base) >> span->stride_shift) + span->class_index;
+    size_t step_bytes = bp_huge_is_whole(&arena->huge, span->class_index) ? BP_HUGE_BYTES : 17 * arena->page_bytes;
+    size_t late_bytes = arena->secret == 0 ? bp_lateness_of(span->class_index, number, step_bytes) : 0;
+    return late_bytes + bp_colour_of(number);
+}
+
 static struct bp_slot *carve_locked(struct bp_arena *arena, unsigned place, size_t class_index)
 {
     struct bp_span *span = arena->places[place].current[class_index];
@@ -270,7 +279,7 @@ static struct bp_slot *carve_locked(struct bp_arena *arena, unsigned place, size
         return NULL;
     span->carved_count++;
     struct bp_slot *slot = &span->slots[number];
-    slot->home = span->base + (number << span->stride_shift) + bp_colour_of(number + class_index);
+    slot->home = span->base + (number << span->stride_shift) + home_offset(arena, span, number);
     slot->class_index = (uint8_t)class_index;
     return slot;
 }

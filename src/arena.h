@@ -253,6 +253,13 @@ BP_ALWAYS_INLINE char *bp_slot_base(const struct bp_arena *arena, const struct b
     return slot->home - ((uintptr_t)slot->home & (arena->page_bytes - 1));
 }
 
+/* From there to the end of the stride: so much memory can the slot have. */
+static inline size_t bp_slot_reach_bytes(const struct bp_arena *arena, const struct bp_slot *slot)
+{
+    size_t stride_bytes = bp_class_stride_bytes(slot->class_index);
+    return stride_bytes - ((uintptr_t)bp_slot_base(arena, slot) & (stride_bytes - 1));
+}
+
 /* The place whose memory the slot has (numa.h). */
 BP_ALWAYS_INLINE unsigned bp_slot_place(struct bp_arena *arena, const struct bp_slot *slot)
 {
@@ -340,6 +347,12 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
  * Where the kernel refuses (locked memory) the slot stays dirty and charged: its contents must be expected to survive.
  */
 size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_bytes);
+
+/*
+ * Before a free slot gets a block: one that begins too late in its stride for that begins at once from now on, without
+ * the memory it had. False if the kernel does not take that back.
+ */
+bool bp_arena_settle(struct bp_arena *arena, struct bp_slot *slot, size_t size_bytes, size_t align_bytes);
 
 /* Maps whole pages of a slot anew, accessible if it is in use: zeros, and no advice is left. 0 or a negative errno. */
 int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes, bool accessible);

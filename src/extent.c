@@ -71,12 +71,12 @@ const char *bp_arena_flags(const struct bp_arena *arena, const struct bp_slot *s
 static bool guard_behind(struct bp_arena *arena, struct bp_slot *slot, size_t bytes)
 {
     char *base = bp_slot_base(arena, slot);
-    size_t stride_bytes = bp_class_stride_bytes(slot->class_index);
-    if (stride_bytes > BP_GUARDED_MAX_BYTES || bp_os.commit(base, stride_bytes) != 0)
+    size_t reach_bytes = bp_slot_reach_bytes(arena, slot);
+    if (reach_bytes > BP_GUARDED_MAX_BYTES || bp_os.commit(base, reach_bytes) != 0)
         return false;
-    slot->guarded = bp_os.guard(base + bytes, stride_bytes - bytes) == 0;
+    slot->guarded = bp_os.guard(base + bytes, reach_bytes - bytes) == 0;
     if (!slot->guarded)
-        (void)bp_arena_map_anew(arena, slot, base, stride_bytes);
+        (void)bp_arena_map_anew(arena, slot, base, reach_bytes);
     return slot->guarded;
 }
 
@@ -126,7 +126,7 @@ BP_COLD static void pin(struct bp_arena *arena, struct bp_slot *slot, size_t bef
 int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes)
 {
     BP_ASSERT(dirty_bytes % arena->page_bytes == 0);
-    BP_ASSERT(dirty_bytes <= bp_class_stride_bytes(slot->class_index));
+    BP_ASSERT(dirty_bytes <= bp_slot_reach_bytes(arena, slot));
     if (dirty_bytes <= slot->dirty_bytes)
         return 0;
     dirty_bytes = bp_arena_whole_bytes(arena, slot->class_index, dirty_bytes);
@@ -184,7 +184,7 @@ bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
 {
     BP_ASSERT(slot->live == NULL);
     if (!guard_all(arena, slot) &&
-        bp_arena_map_anew(arena, slot, bp_slot_base(arena, slot), bp_class_stride_bytes(slot->class_index)) != 0)
+        bp_arena_map_anew(arena, slot, bp_slot_base(arena, slot), bp_slot_reach_bytes(arena, slot)) != 0)
         return false;
     bp_arena_uncharge(arena, bp_slot_place(arena, slot), slot->dirty_bytes);
     forget_pin(arena, slot);
@@ -194,5 +194,18 @@ bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
     slot->seam_count = 0;
     __atomic_store_n(&slot->tainted, false, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->wants_huge, false, __ATOMIC_RELAXED);
+    return true;
+}
+
+bool bp_arena_settle(struct bp_arena *arena, struct bp_slot *slot, size_t size_bytes, size_t align_bytes)
+{
+    size_t late_bytes = bp_class_stride_bytes(slot->class_index) - bp_slot_reach_bytes(arena, slot);
+    if (BP_LIKELY(late_bytes == 0 || (size_bytes + BP_COLOUR_BYTES <= bp_slot_reach_bytes(arena, slot) &&
+                                      ((uintptr_t)bp_slot_base(arena, slot) & (align_bytes - 1)) == 0)))
+        return true;
+    (void)bp_arena_purge(arena, slot, 0);
+    if (slot->dirty_bytes > 0)
+        return false;
+    slot->home -= late_bytes;
     return true;
 }

@@ -149,7 +149,7 @@ int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *
 {
     BP_ASSERT(bp_slot_place(arena, from) == bp_slot_place(arena, to));
     BP_ASSERT(bytes <= from->dirty_bytes && bytes % arena->page_bytes == 0);
-    BP_ASSERT(to->dirty_bytes + bytes <= bp_class_stride_bytes(to->class_index));
+    BP_ASSERT(to->dirty_bytes + bytes <= bp_slot_reach_bytes(arena, to));
     int error = move_range(arena, from, from->dirty_bytes - bytes, to, to->dirty_bytes, bytes);
     if (error != 0)
         return error;
@@ -188,6 +188,7 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
     if (!bp_arena_charge(arena, bp_slot_place(arena, to), added_bytes))
         return -EDQUOT;
     size_t front_bytes = bp_min(from->dirty_bytes, to->dirty_bytes);
+    BP_ASSERT(front_bytes <= bp_slot_reach_bytes(arena, spare) && dirty_bytes <= bp_slot_reach_bytes(arena, to));
     int error = front_bytes > 0 ? move_range(arena, to, 0, spare, 0, front_bytes) : 0;
     size_t moved_bytes = error == 0 ? move_all(arena, from, to) : 0;
     if (moved_bytes == 0) {

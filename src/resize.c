@@ -14,7 +14,7 @@ enum {
 static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes)
 {
     size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
-    if (offset + size_bytes > bp_class_stride_bytes(slot->class_index))
+    if (offset + size_bytes > bp_slot_reach_bytes(&pool->arena, slot))
         return false;
     if (pool->scrub != BP_SCRUB_OFF && bp_slot_is_tainted(slot) && size_bytes > slot->size_bytes)
         return false; /* what lies behind it could not be erased */
@@ -70,6 +70,7 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
     size_t warm_bytes = bp_max(moved_bytes, target_bytes);
     char *block = NULL;
     if (target && spare && spare->dirty_bytes == 0 &&
+        bp_arena_settle(&pool->arena, spare, moved_bytes, 1) && /* it may get as much as the target had */
         bp_arena_relocate(&pool->arena, slot, target, spare, extent) == 0) {
         block = target->live;
         target->size_bytes = size_bytes;

@@ -347,12 +347,16 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
     bool has_room = true;
     if (!slot)
         slot = take_missed(pool, cache, class_index, dirty_bytes, &source, &has_room);
+    if (slot && !bp_arena_settle(&pool->arena, slot, size_bytes, align_bytes)) {
+        bp_supply_put_back(pool, cache, slot);
+        slot = NULL;
+    }
     if (!slot) {
         bp_count(&cache->counters, BP_COUNT_no_memory, 1);
         return (struct bp_taken){0};
     }
 
-    /* Slots start at a multiple of the alignment; the part of the colour that would spoil it is left out. */
+    /* The slot starts at a multiple of the alignment; the part of the colour that would spoil it is left out. */
     char *p = slot->home - ((uintptr_t)slot->home & (BP_COLOUR_BYTES - 1) & (align_bytes - 1));
     if (BP_UNLIKELY(pool->is_hardened))
         p = bp_harden_place(&pool->arena, slot, size_bytes, align_bytes);

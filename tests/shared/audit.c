@@ -13,14 +13,18 @@
 static void check_slot(struct audit *audit, struct bp_pool *pool, const struct bp_span *span, size_t number)
 {
     struct bp_slot *slot = &span->slots[number];
-    char *base = span->base + (number << span->stride_shift);
     size_t stride_bytes = (size_t)1 << span->stride_shift;
+    char *base = span->base + (number << span->stride_shift);
+    size_t late_bytes = (size_t)(bp_slot_base(&pool->arena, slot) - base);
+    CHECK(audit, late_bytes <= stride_bytes / 4, "slot %zu: begins %zu late", number, late_bytes);
+    CHECK(audit, late_bytes + bp_slot_reach_bytes(&pool->arena, slot) == stride_bytes, "slot %zu: reach", number);
+    base += late_bytes;
     size_t colour = (size_t)(slot->home - base);
     size_t room_bytes = slot->dirty_bytes > colour ? slot->dirty_bytes - colour : 0;
     CHECK(audit, colour < BP_COLOUR_BYTES && colour % BP_COLOUR_STEP_BYTES == 0, "slot %zu: colour %zu", number,
           colour);
     CHECK(audit, slot->class_index == span->class_index, "slot %zu: class %u", number, slot->class_index);
-    CHECK(audit, slot->dirty_bytes <= stride_bytes, "slot %zu: dirty %zu", number, slot->dirty_bytes);
+    CHECK(audit, slot->dirty_bytes <= stride_bytes - late_bytes, "slot %zu: dirty %zu", number, slot->dirty_bytes);
     CHECK(audit, slot->dirty_bytes % pool->arena.page_bytes == 0, "slot %zu: no whole pages", number);
     if (bp_slot_is_tainted(slot) && !slot->live && slot->room_bytes == 0)
         room_bytes = 0;

@@ -34,7 +34,8 @@ static void make_arena(void)
 TestSuite(arena, .init = make_arena);
 TestSuite(new_arena, .init = init_records);
 
-enum { CLASS_64K = 16 - BP_STRIDE_SHIFT_MIN, CLASS_1M = 20 - BP_STRIDE_SHIFT_MIN };
+enum { CLASS_64K = 16 - BP_STRIDE_SHIFT_MIN, CLASS_1M = 20 - BP_STRIDE_SHIFT_MIN,
+       CLASS_64M = 26 - BP_STRIDE_SHIFT_MIN };
 
 /* A slot with its first `bytes` ready for use and not zero. */
 static struct bp_slot *take_dirty(size_t class_index, size_t bytes)
@@ -74,7 +75,7 @@ Test(arena, before_it_is_made_nothing_is_its_own)
 }
 
 /* Every class that the reservation has room for: twice, so that the second slot shows the stride. */
-Test(arena, slots_are_aligned_to_their_stride_and_found_by_any_address)
+Test(arena, slots_lie_in_their_stride_and_are_found_by_any_address)
 {
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
         size_t stride_bytes = bp_class_stride_bytes(class_index);
@@ -82,8 +83,11 @@ Test(arena, slots_are_aligned_to_their_stride_and_found_by_any_address)
             struct bp_slot *slot = bp_arena_take(&arena, 0, class_index);
             cr_assert_not_null(slot, "class %zu", class_index);
             char *base = bp_slot_base(&arena, slot);
-            cr_assert_eq((uintptr_t)base % stride_bytes, 0, "class %zu", class_index);
+            size_t late_bytes = (uintptr_t)base % stride_bytes;
+            cr_assert(late_bytes == 0 || (stride_bytes >= BP_LATE_STRIDE_MIN_BYTES && late_bytes < stride_bytes / 4));
+            check_size(bp_slot_reach_bytes(&arena, slot), stride_bytes - late_bytes);
             cr_assert_lt((size_t)(slot->home - base), BP_COLOUR_BYTES);
+            base -= late_bytes;
             cr_assert_eq((uintptr_t)slot->home % BP_COLOUR_STEP_BYTES, 0);
             check_size(slot->class_index, class_index);
             check_size(slot->dirty_bytes, 0);
@@ -126,11 +130,65 @@ Test(arena, slots_do_not_overlap)
         cr_assert(stamp_holds(bp_slot_base(&arena, slots[i]), 0, slots[i]->dirty_bytes, (uint64_t)i), "slot %d", i);
 }
 
+/* Of every class, also those with a span for each slot. */
 Test(arena, neighbours_differ_in_colour)
 {
-    struct bp_slot *first = bp_arena_take(&arena, 0, CLASS_1M);
-    struct bp_slot *second = bp_arena_take(&arena, 0, CLASS_1M);
-    cr_assert_neq(first->home - bp_slot_base(&arena, first), second->home - bp_slot_base(&arena, second));
+    for (size_t class_index = 0; class_index <= CLASS_1M + 8; class_index++) {
+        struct bp_slot *first = bp_arena_take(&arena, 0, class_index);
+        struct bp_slot *second = bp_arena_take(&arena, 0, class_index);
+        size_t line_mask = BP_COLOUR_BYTES - 1;
+        cr_assert_neq((uintptr_t)first->home & line_mask, (uintptr_t)second->home & line_mask);
+        size_t pages_mask = bp_class_stride_bytes(class_index) - 1;
+        if (bp_class_stride_bytes(class_index) >= BP_LATE_STRIDE_MIN_BYTES)
+            cr_assert_neq((uintptr_t)bp_slot_base(&arena, first) & pages_mask,
+                          (uintptr_t)bp_slot_base(&arena, second) & pages_mask);
+    }
+}
+
+/* A slot that begins late, with memory. */
+static struct bp_slot *take_late(size_t class_index)
+{
+    struct bp_slot *slot = take_dirty(class_index, 4 * page);
+    if (bp_slot_reach_bytes(&arena, slot) == bp_class_stride_bytes(class_index))
+        slot = take_dirty(class_index, 4 * page);
+    cr_assert_lt(bp_slot_reach_bytes(&arena, slot), bp_class_stride_bytes(class_index));
+    return slot;
+}
+
+Test(arena, a_late_slot_serves_what_fits_and_then_the_rest_from_its_stride_on)
+{
+    struct bp_slot *slot = take_late(CLASS_64M);
+    const char *home = slot->home;
+    size_t fits_bytes = bp_slot_reach_bytes(&arena, slot) - BP_COLOUR_BYTES;
+    cr_assert(bp_arena_settle(&arena, slot, fits_bytes, page));
+    cr_assert_eq(slot->home, home);
+    check_size(slot->dirty_bytes, 4 * page);
+
+    *slot->home = 1;
+    cr_assert(bp_arena_settle(&arena, slot, fits_bytes + 1, 1));
+    check_size(slot->dirty_bytes, 0);
+    check_size(slot->room_bytes, 0);
+    size_t stride_bytes = bp_class_stride_bytes(CLASS_64M);
+    check_size(bp_slot_reach_bytes(&arena, slot), stride_bytes);
+    cr_assert_eq((home - slot->home) % (ptrdiff_t)page, 0, "the colour in the page is kept");
+    cr_assert_eq(*home, 0, "what it had is gone");
+    cr_assert_eq(bp_arena_extend(&arena, slot, stride_bytes), 0);
+    cr_assert_eq(find(bp_slot_base(&arena, slot) + stride_bytes - 1), slot);
+}
+
+Test(arena, a_late_slot_is_no_place_for_a_large_alignment)
+{
+    struct bp_slot *slot = take_late(CLASS_64M);
+    cr_assert(bp_arena_settle(&arena, slot, BP_MIB, 16 * BP_MIB));
+    cr_assert_eq((uintptr_t)bp_slot_base(&arena, slot) % (16 * BP_MIB), 0);
+}
+
+Test(arena, a_late_slot_whose_memory_the_kernel_keeps_is_not_settled)
+{
+    struct bp_slot *slot = take_late(CLASS_64M);
+    fake_os.purge.fail = 1;
+    cr_assert_not(bp_arena_settle(&arena, slot, BP_MIB, 16 * BP_MIB));
+    check_size(slot->dirty_bytes, 4 * page);
 }
 
 Test(arena, extending_charges_and_grants_zeroed_memory)

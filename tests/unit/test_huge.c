@@ -44,6 +44,7 @@ static struct bp_slot *take(size_t class_index, size_t bytes)
 {
     struct bp_slot *slot = bp_arena_take(arena, 0, class_index);
     cr_assert_not_null(slot);
+    cr_assert(bp_arena_settle(arena, slot, bp_class_stride_bytes(class_index), 1));
     cr_assert_eq(bp_arena_extend(arena, slot, bytes), 0);
     return slot;
 }

@@ -712,6 +712,33 @@ Test(special_pool, auto_values_are_chosen)
     check_size(pool.min_size_bytes, 64 * BP_KIB);
 }
 
+/* Slots of large classes begin late, where what they are asked for leaves room. */
+Test(pool, blocks_of_any_size_and_alignment_share_the_slots_of_a_large_class)
+{
+    static const struct {
+        size_t size_bytes, align_bytes;
+    } requests[] = {{17 * BP_MIB, 1},           {32 * BP_MIB - 4097, 1},      {20 * BP_MIB, 16 * BP_MIB},
+                    {32 * BP_MIB - 4096, 4096}, {30 * BP_MIB, 32 * BP_MIB}, {31 * BP_MIB, 2 * BP_MIB}};
+    for (size_t round = 0; round < 4; round++) {
+        void *blocks[2 * LENGTH(requests)];
+        for (size_t i = 0; i < LENGTH(blocks); i++) {
+            size_t which = i * (round + 1) % LENGTH(requests);
+            blocks[i] = bp_pool_alloc_slow(&pool, requests[which].size_bytes, requests[which].align_bytes);
+            cr_assert_eq((uintptr_t)blocks[i] % requests[which].align_bytes, 0);
+            stamp(blocks[i], requests[which].size_bytes - page, page, round + i);
+            stamp(blocks[i], 0, page, round + i);
+        }
+        check_audit(LENGTH(blocks));
+        for (size_t i = 0; i < LENGTH(blocks); i++) {
+            size_t which = i * (round + 1) % LENGTH(requests);
+            cr_assert(stamp_holds(blocks[i], 0, page, round + i));
+            cr_assert(stamp_holds(blocks[i], requests[which].size_bytes - page, page, round + i));
+            release(blocks[i]);
+        }
+        check_audit(0);
+    }
+}
+
 /* The kernel refuses. */
 
 Test(pool, without_memory_there_is_no_block_and_old_ones_stay)
@@ -755,7 +782,7 @@ Test(pool, near_the_end_of_memory_what_is_free_makes_room_for_what_is_new)
     for (size_t i = 0; i < 10; i++) {
         blocks[i] = allocate(9000000);
         cr_assert_not_null(blocks[i], "a program that needs more than that gets it");
-        size_t live_bytes = (i + 1) * (9000000 + page);
+        size_t live_bytes = (i + 1) * (9000000 + 2 * page);
         cr_assert_leq(pool.budget.footprint_bytes, bp_max(20 * BP_MIB, live_bytes));
     }
     cr_assert_geq(fake_os.purged_bytes - purged_bytes, 14 * BP_MIB);

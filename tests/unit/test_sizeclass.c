@@ -78,6 +78,18 @@ Test(sizeclass, small_alignments_cost_nothing)
         check_size(bp_class_of_aligned(100000, align), bp_class_of(100000));
 }
 
+Test(sizeclass, large_slots_begin_late_by_as_many_steps_as_fit)
+{
+    size_t step_bytes = 17 * 4096;
+    for (size_t slot = 0; slot < 40; slot++) {
+        check_size(bp_lateness_of(24 - BP_STRIDE_SHIFT_MIN, slot, step_bytes), 0);
+        check_size(bp_lateness_of(25 - BP_STRIDE_SHIFT_MIN, slot, step_bytes), slot % 16 * step_bytes);
+        check_size(bp_lateness_of(25 - BP_STRIDE_SHIFT_MIN, slot, 2 * BP_MIB), slot % 4 * 2 * BP_MIB);
+        check_size(bp_lateness_of(30 - BP_STRIDE_SHIFT_MIN, slot, 2 * BP_MIB), slot % 16 * 2 * BP_MIB);
+        check_size(bp_lateness_of(25 - BP_STRIDE_SHIFT_MIN, slot, BP_GIB), 0);
+    }
+}
+
 Test(sizeclass, colours_visit_every_cache_line_of_a_page)
 {
     enum { COLOURS = BP_COLOUR_BYTES / BP_COLOUR_STEP_BYTES };
