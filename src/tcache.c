@@ -9,6 +9,8 @@
 
 /* Less than this is not kept of a buffer that passes the budget: moving it would not pay. */
 enum { KEEP_MIN_BYTES = 256 * 1024 };
+/* A thread that takes more than that from a shard at once has cold buffers, and others have none. */
+enum { REFILL_MAX_BYTES = 4 * 1024 * 1024 };
 
 struct bp_tcache bp_tcache_none[BP_EMPTY_COUNT];
 struct bp_tcache bp_tcache_gone[BP_EMPTY_COUNT];
@@ -384,6 +386,7 @@ struct bp_slot *bp_tcache_refill(struct bp_tcache *cache, size_t class_index, si
     struct bp_tcaches *caches = cache->caches;
     struct bp_shards *shards = caches->shards;
     size_t bytes_max = bp_min(caches->buffers_max * bp_class_stride_bytes(class_index), caches->bytes_max) / 2;
+    bytes_max = bp_min(bytes_max, REFILL_MAX_BYTES);
     struct bp_chain chain = {0};
     unsigned step = 0;
     for (; step < shards->per_place && !chain.head; step++) {
