@@ -122,6 +122,7 @@ static void write_meminfo(const struct machine_node *node, unsigned free_mib)
 
 void machine_enter(const struct machine *machine)
 {
+    machine_leave();
     strcpy(root, "/tmp/bufpool-machine.XXXXXX");
     if (!mkdtemp(root))
         abort();

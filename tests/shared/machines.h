@@ -37,7 +37,7 @@ enum {
 
 extern const struct machine machines[MACHINE_COUNT];
 
-/* Writes the machine's files into a new folder and makes it the root of what is read. */
+/* Leaves the last one, writes the machine's files into a new folder and makes it the root of what is read. */
 void machine_enter(const struct machine *machine);
 /* Says how much of a node is free from now on. */
 void machine_set_free(const struct machine *machine, unsigned node, unsigned mib);

@@ -21,7 +21,6 @@ TestSuite(numa, .init = init, .fini = machine_leave);
 
 static void make(unsigned machine, enum bp_numa_mode mode, uint64_t nodes)
 {
-    machine_leave();
     machine_enter(&machines[machine]);
     numa = bp_numa_make(&meta, (struct bp_numa_choice){.mode = mode, .nodes = nodes});
 }
@@ -170,6 +169,7 @@ static void make_two(void *nodes)
 {
     make(TWO_NODES, BP_NUMA_BIND, *(uint64_t *)nodes);
     check(numa && numa->count == 3);
+    machine_leave(); /* in a child */
 }
 
 Test(numa, a_node_that_cannot_be_used_is_said_and_auto_is_kept)

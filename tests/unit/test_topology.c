@@ -24,7 +24,6 @@ Test(topology, counts_the_nodes_with_memory)
         const struct machine *machine = &machines[i];
         cr_assert_eq(enter(i, ALL_NODES), (unsigned)__builtin_popcountll(machine->memory), "%s", machine->name);
         cr_assert_eq(topology.memory, machine->memory, "%s", machine->name);
-        machine_leave();
     }
 }
 
@@ -42,7 +41,6 @@ Test(topology, knows_the_distance_of_every_two_nodes)
                 bp_text_add(&text, "%s%d", j > 0 ? " " : "", topology.distance[node][machine->nodes[j].number]);
             cr_assert_str_eq(shown, machine->nodes[i].distances, "%s, node %u", machine->name, node);
         }
-        machine_leave();
     }
 }
 

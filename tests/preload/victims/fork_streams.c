@@ -9,7 +9,6 @@
 
 enum { FORKERS = 2, READERS = 4, LINE_BYTES = 100000, SECONDS = 2 };
 
-static char path[] = "/tmp/fork_streams.XXXXXX";
 static volatile int is_over;
 
 static void *fork_on(void *unused)
@@ -23,10 +22,9 @@ static void *fork_on(void *unused)
     return unused;
 }
 
-static void *read_on(void *unused)
+static void *read_on(void *stream)
 {
-    FILE *file = fopen(path, "r");
-    CHECK(file != NULL);
+    FILE *file = stream;
     while (!is_over) {
         char *line = NULL;
         size_t size = 0;
@@ -35,7 +33,7 @@ static void *read_on(void *unused)
         free(line);
     }
     CHECK(fclose(file) == 0);
-    return unused;
+    return NULL;
 }
 
 static void *flush_on(void *unused)
@@ -48,17 +46,21 @@ static void *flush_on(void *unused)
 int main(void)
 {
     pthread_t threads[FORKERS + READERS + 1];
+    FILE *streams[LENGTH(threads)] = {NULL};
+    char path[] = "/tmp/fork_streams.XXXXXX";
     int fd = mkstemp(path);
     CHECK(fd >= 0);
     for (int i = 0; i < LINE_BYTES; i++)
         CHECK(write(fd, "x", 1) == 1);
+    for (size_t i = FORKERS; i < FORKERS + READERS; i++)
+        CHECK((streams[i] = fopen(path, "r")) != NULL);
+    CHECK(unlink(path) == 0); /* nothing stays, whatever becomes of this */
     for (size_t i = 0; i < LENGTH(threads); i++)
         CHECK(pthread_create(&threads[i], NULL, i < FORKERS ? fork_on : i < FORKERS + READERS ? read_on : flush_on,
-                             NULL) == 0);
+                             streams[i]) == 0);
     CHECK(nanosleep(&(struct timespec){.tv_sec = SECONDS}, NULL) == 0);
     is_over = 1;
     for (size_t i = 0; i < LENGTH(threads); i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
-    CHECK(unlink(path) == 0);
     return done();
 }
