@@ -12,16 +12,6 @@
 
 #include "os.h"
 
-/* As in os.c. */
-static long result_of(long result, int saved_errno)
-{
-    if (result != -1)
-        return result;
-    result = -(long)errno;
-    errno = saved_errno;
-    return result;
-}
-
 /* The kernel takes and gives sets of nodes as bits; ours end at 64, its at 1024. */
 enum { KERNEL_NODES_MAX = 1024 };
 
@@ -31,9 +21,9 @@ int bp_os_bind(void *address, size_t bytes, struct bp_policy policy, bool move)
         return -EPERM;
     int saved_errno = errno;
     unsigned long nodes = policy.nodes;
-    return (int)result_of(syscall(SYS_mbind, address, bytes, policy.mode, nodes != 0 ? &nodes : NULL,
-                                  nodes != 0 ? 8 * sizeof nodes + 1 : 0, move ? MPOL_MF_MOVE : 0),
-                          saved_errno);
+    return (int)bp_os_result(syscall(SYS_mbind, address, bytes, policy.mode, nodes != 0 ? &nodes : NULL,
+                                     nodes != 0 ? 8 * sizeof nodes + 1 : 0, move ? MPOL_MF_MOVE : 0),
+                             saved_errno);
 }
 
 static int get_policy(int *ret_mode, uint64_t *ret_nodes, unsigned long flags)
@@ -42,7 +32,7 @@ static int get_policy(int *ret_mode, uint64_t *ret_nodes, unsigned long flags)
         return -EPERM;
     unsigned long nodes[KERNEL_NODES_MAX / 64] = {0};
     int saved_errno = errno;
-    long error = result_of(syscall(SYS_get_mempolicy, ret_mode, nodes, KERNEL_NODES_MAX, NULL, flags), saved_errno);
+    long error = bp_os_result(syscall(SYS_get_mempolicy, ret_mode, nodes, KERNEL_NODES_MAX, NULL, flags), saved_errno);
     *ret_nodes = nodes[0];
     return (int)error;
 }
@@ -62,7 +52,7 @@ int bp_os_locate(void **pages, size_t count, int *ret_nodes)
     if (bp_os_is_quiet())
         return -EPERM;
     int saved_errno = errno;
-    return (int)result_of(syscall(SYS_move_pages, 0, count, pages, NULL, ret_nodes, 0), saved_errno);
+    return (int)bp_os_result(syscall(SYS_move_pages, 0, count, pages, NULL, ret_nodes, 0), saved_errno);
 }
 
 /* Where the C library (from 2.35) had the kernel write each thread's CPU: so far from the thread's own pointer. */

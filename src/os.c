@@ -43,8 +43,7 @@ enum { PATH_BYTES = 1024 };
 #define PR_SET_VMA_ANON_NAME 0
 #endif
 
-/* Turns the -1 of syscall() into a negative errno and puts errno back. */
-static long result_of(long result, int saved_errno)
+long bp_os_result(long result, int saved_errno)
 {
     if (result != -1)
         return result;
@@ -69,7 +68,7 @@ static void *map_anonymous(size_t bytes, int protection)
 {
     int saved_errno = errno;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    long result = result_of(syscall(SYS_mmap, NULL, bytes, protection, flags, -1, 0L), saved_errno);
+    long result = bp_os_result(syscall(SYS_mmap, NULL, bytes, protection, flags, -1, 0L), saved_errno);
     return result < 0 && result > -4096 ? NULL : (void *)result; // NOLINT(performance-no-int-to-ptr)
 }
 
@@ -86,13 +85,13 @@ static void *os_map(size_t bytes)
 static int os_unmap(void *address, size_t bytes)
 {
     int saved_errno = errno;
-    return (int)result_of(syscall(SYS_munmap, address, bytes), saved_errno);
+    return (int)bp_os_result(syscall(SYS_munmap, address, bytes), saved_errno);
 }
 
 static int os_commit(void *address, size_t bytes)
 {
     int saved_errno = errno;
-    return (int)result_of(syscall(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE), saved_errno);
+    return (int)bp_os_result(syscall(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE), saved_errno);
 }
 
 static int os_renew(void *address, size_t bytes, bool accessible)
@@ -100,13 +99,13 @@ static int os_renew(void *address, size_t bytes, bool accessible)
     int saved_errno = errno;
     int protection = accessible ? PROT_READ | PROT_WRITE : PROT_NONE;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-    return (int)result_of(syscall(SYS_mmap, address, bytes, protection, flags, -1, 0L) == -1 ? -1 : 0, saved_errno);
+    return (int)bp_os_result(syscall(SYS_mmap, address, bytes, protection, flags, -1, 0L) == -1 ? -1 : 0, saved_errno);
 }
 
 static int advise(void *address, size_t bytes, int advice)
 {
     int saved_errno = errno;
-    return (int)result_of(syscall(SYS_madvise, address, bytes, advice), saved_errno);
+    return (int)bp_os_result(syscall(SYS_madvise, address, bytes, advice), saved_errno);
 }
 
 static int os_purge(void *address, size_t bytes)
@@ -150,11 +149,11 @@ static int os_map_huge(void *address, size_t bytes)
         return -ENOSYS;
     int saved_errno = errno;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB;
-    long mapped = result_of(syscall(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0L), saved_errno);
+    long mapped = bp_os_result(syscall(SYS_mmap, NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0L), saved_errno);
     if (mapped < 0 && mapped > -4096)
         return (int)mapped;
     int move = MREMAP_MAYMOVE | MREMAP_FIXED;
-    int error = (int)result_of(syscall(SYS_mremap, mapped, bytes, bytes, move, address) == -1 ? -1 : 0, saved_errno);
+    int error = (int)bp_os_result(syscall(SYS_mremap, mapped, bytes, bytes, move, address) == -1 ? -1 : 0, saved_errno);
     if (error != 0)
         (void)syscall(SYS_munmap, mapped, bytes);
     return error;
@@ -165,7 +164,7 @@ static int os_lock(void *address, size_t bytes)
     if (bp_os_is_quiet())
         return -EPERM;
     int saved_errno = errno;
-    return (int)result_of(syscall(SYS_mlock2, address, bytes, MLOCK_ONFAULT), saved_errno);
+    return (int)bp_os_result(syscall(SYS_mlock2, address, bytes, MLOCK_ONFAULT), saved_errno);
 }
 
 static int os_unlock(void *address, size_t bytes)
@@ -173,7 +172,7 @@ static int os_unlock(void *address, size_t bytes)
     if (bp_os_is_quiet())
         return -EPERM;
     int saved_errno = errno;
-    return (int)result_of(syscall(SYS_munlock, address, bytes), saved_errno);
+    return (int)bp_os_result(syscall(SYS_munlock, address, bytes), saved_errno);
 }
 
 static int os_populate(void *address, size_t bytes)
@@ -187,7 +186,7 @@ static int os_resident(const void *address)
         return -EPERM;
     unsigned char in_memory = 0;
     int saved_errno = errno;
-    long error = result_of(syscall(SYS_mincore, address, bp_os_page_bytes(), &in_memory), saved_errno);
+    long error = bp_os_result(syscall(SYS_mincore, address, bp_os_page_bytes(), &in_memory), saved_errno);
     return error < 0 ? (int)error : in_memory & 1;
 }
 
@@ -206,7 +205,7 @@ static int os_move(void *from, void *to, size_t bytes)
 {
     int saved_errno = errno;
     int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
-    long error = result_of(syscall(SYS_mremap, from, bytes, bytes, flags, to) == -1 ? -1 : 0, saved_errno);
+    long error = bp_os_result(syscall(SYS_mremap, from, bytes, bytes, flags, to) == -1 ? -1 : 0, saved_errno);
     /* Older kernels (6.1) unmap what is at the new place before they find out that they cannot. */
     if (error != 0)
         fill_hole(to, bytes);
@@ -219,13 +218,13 @@ static int open_file(const char *path)
     char rooted[PATH_BYTES];
     struct bp_text text = {.data = rooted, .size = sizeof rooted};
     bp_text_add(&text, "%s%s", bp_os.root, path);
-    return (int)result_of(syscall(SYS_openat, AT_FDCWD, rooted, O_RDONLY | O_CLOEXEC, 0), saved_errno);
+    return (int)bp_os_result(syscall(SYS_openat, AT_FDCWD, rooted, O_RDONLY | O_CLOEXEC, 0), saved_errno);
 }
 
 static void close_file(int fd)
 {
     int saved_errno = errno;
-    (void)result_of(syscall(SYS_close, fd), saved_errno);
+    (void)bp_os_result(syscall(SYS_close, fd), saved_errno);
 }
 
 static long read_some(int fd, char *data, size_t size)
@@ -233,7 +232,7 @@ static long read_some(int fd, char *data, size_t size)
     int saved_errno = errno;
     long got;
     do {
-        got = result_of(syscall(SYS_read, fd, data, size), saved_errno);
+        got = bp_os_result(syscall(SYS_read, fd, data, size), saved_errno);
     } while (got == -EINTR);
     return got;
 }
@@ -284,10 +283,10 @@ static int os_fence(void)
     if (bp_os_is_quiet())
         return -EPERM;
     int saved_errno = errno;
-    long error = result_of(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0), saved_errno);
-    if (error == -EPERM && result_of(syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0),
-                                     saved_errno) == 0)
-        error = result_of(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0), saved_errno);
+    long error = bp_os_result(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0), saved_errno);
+    if (error == -EPERM && bp_os_result(syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0),
+                                        saved_errno) == 0)
+        error = bp_os_result(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0), saved_errno);
     return (int)error;
 }
 
@@ -325,14 +324,14 @@ const void *bp_os_random_bytes(void)
 void bp_os_seal(void *address, size_t bytes)
 {
     int saved_errno = errno;
-    (void)result_of(syscall(SYS_mprotect, address, bytes, PROT_READ), saved_errno);
+    (void)bp_os_result(syscall(SYS_mprotect, address, bytes, PROT_READ), saved_errno);
 }
 
 unsigned bp_os_cpu_count(void)
 {
     unsigned long mask[BP_CPUS_MAX / 64];
     int saved_errno = errno;
-    long bytes = result_of(syscall(SYS_sched_getaffinity, 0, sizeof mask, mask), saved_errno);
+    long bytes = bp_os_result(syscall(SYS_sched_getaffinity, 0, sizeof mask, mask), saved_errno);
     unsigned count = 0;
     for (long i = 0; i < bytes / (long)sizeof mask[0]; i++)
         count += (unsigned)__builtin_popcountl(mask[i]);
@@ -475,7 +474,7 @@ static size_t cgroup_limit_bytes(void)
 static bool read_rlimit(int resource, struct rlimit *ret_limit)
 {
     int saved_errno = errno;
-    return result_of(syscall(SYS_prlimit64, 0, resource, NULL, ret_limit), saved_errno) == 0;
+    return bp_os_result(syscall(SYS_prlimit64, 0, resource, NULL, ret_limit), saved_errno) == 0;
 }
 
 size_t bp_os_memory_bytes(void)
@@ -483,7 +482,7 @@ size_t bp_os_memory_bytes(void)
     struct sysinfo info;
     size_t ram = 0;
     int saved_errno = errno;
-    if (result_of(syscall(SYS_sysinfo, &info), saved_errno) == 0)
+    if (bp_os_result(syscall(SYS_sysinfo, &info), saved_errno) == 0)
         ram = (size_t)info.totalram * info.mem_unit;
     size_t limit = cgroup_limit_bytes();
     struct rlimit data;
@@ -560,5 +559,5 @@ void bp_os_name(void *address, size_t bytes, const char *name)
     if (bp_os_is_quiet())
         return;
     int saved_errno = errno;
-    (void)result_of(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, bytes, name), saved_errno);
+    (void)bp_os_result(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, bytes, name), saved_errno);
 }

@@ -85,6 +85,8 @@ extern const struct bp_os_ops bp_os_default;
 
 /* Does this kernel move pages of several mappings at once? Found out by trying. */
 bool bp_os_moves_across(void);
+/* What os.c and nodes.c share: turns the -1 of syscall() into a negative errno and puts errno back. */
+long bp_os_result(long result, int saved_errno);
 /* Entries of the table that nodes.c has. */
 int bp_os_bind(void *address, size_t bytes, struct bp_policy policy, bool move);
 int bp_os_policy(struct bp_policy *ret_policy);
