@@ -12,9 +12,6 @@
 #endif
 
 enum {
-    OWN_UNSET,
-    OWN_IN_THE_MAKING,
-    OWN_SET,
     /* Rows for the places of nodes, for one of the program's own policy and for nowhere. */
     NODE_PLACES_MAX = BP_PLACES_MAX - 2,
     MODE_MASK = 0xff, /* the rest of a mode are flags about how its nodes follow a change of the cpuset */
@@ -216,17 +213,17 @@ static bool is_same(struct bp_policy a, struct bp_policy b)
     return a.mode == b.mode && a.nodes == b.nodes;
 }
 
-/* The last place is for the first policy of the program's own that is no place's. */
+/*
+ * The last place is for the first policy of the program's own that is no place's. One word holds it, so that nobody, a
+ * forked child neither, finds half of it; that two policies make the same word is less likely than any failure.
+ */
 static unsigned own_place(struct bp_numa *numa, struct bp_policy policy)
 {
-    int state = OWN_UNSET;
-    if (atomic_compare_exchange_strong(&numa->own_state, &state, OWN_IN_THE_MAKING)) {
-        numa->own = policy;
-        bp_store_release(&numa->own_state, OWN_SET); /* pairs with acquire below */
-        return numa->count - 1;
-    }
-    bool set = bp_load_acquire(&numa->own_state) == OWN_SET;
-    return set && is_same(numa->own, policy) ? numa->count - 1 : bp_numa_nowhere(numa);
+    uint64_t wanted = bp_mix(policy.nodes + bp_mix((uint64_t)policy.mode)) | 1;
+    uint64_t own = 0;
+    bool is_first = atomic_compare_exchange_strong_explicit(&numa->own, &own, wanted, memory_order_relaxed,
+                                                            memory_order_relaxed);
+    return is_first || own == wanted ? numa->count - 1 : bp_numa_nowhere(numa);
 }
 
 unsigned bp_numa_choose(struct bp_numa *numa, unsigned choice)

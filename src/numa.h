@@ -41,8 +41,7 @@ struct bp_numa {
     unsigned count;           /* const: places with memory */
     bool follows_policy;      /* const */
     struct bp_policy usual;   /* const: the policy that threads of this process start with */
-    struct bp_policy own;     /* const once own_state is OWN_SET: that of the place for such a policy, the last one */
-    _Atomic(int) own_state;   /* release: pairs with acquire in own_place() */
+    _Atomic(uint64_t) own;    /* that of the place for such a policy, the last one, as a number; 0: none yet; relaxed */
     _Atomic(size_t) epoch;    /* grows when threads should look at their policy again; relaxed */
     size_t kept_per_gib;      /* const: what the kernel keeps free of each GiB */
     uint8_t node_place[BP_NODES_MAX]; /* const: for each node the place of the nearest with memory */

@@ -155,6 +155,9 @@ Test(numa, a_threads_policy_chooses_its_place)
     cr_assert_eq(choose(MPOL_INTERLEAVE, 0xf), 4, "its own");
     cr_assert_eq(choose(MPOL_INTERLEAVE, 0xf), 4);
     cr_assert_eq(choose(MPOL_BIND, 3), bp_numa_nowhere(numa), "there is one such place");
+    cr_assert_eq(choose(MPOL_INTERLEAVE, 0x7), bp_numa_nowhere(numa), "for one policy");
+    cr_assert_eq(choose(MPOL_INTERLEAVE | MPOL_F_STATIC_NODES, 0xf), bp_numa_nowhere(numa));
+    cr_assert_eq(choose(MPOL_INTERLEAVE, 0xf), 4);
     fake_os.get_policy.fail = FAIL_ALWAYS;
     cr_assert_eq(choose(MPOL_DEFAULT, 0), 7, "as it was");
 }
