@@ -38,14 +38,17 @@ size_t bp_budget_free_bytes(const struct bp_budget *budget)
     return are_all ? bp_os_memory_free_bytes() : bp_min(bp_os_memory_free_bytes(), free_bytes);
 }
 
-static size_t find_memory_bytes(const struct bp_budget *budget)
+static size_t find_memory_bytes(struct bp_budget *budget)
 {
     size_t memory_bytes = bp_os_memory_bytes();
-    size_t free_bytes;
-    size_t node_bytes;
-    if (!bp_topology_free_bytes(bp_budget_nodes(budget), &free_bytes, &node_bytes))
-        return memory_bytes;
-    return memory_bytes == 0 ? node_bytes : bp_min(memory_bytes, node_bytes);
+    uint64_t nodes = bp_budget_nodes(budget);
+    if (nodes != budget->nodes) { /* a file for each */
+        size_t free_bytes;
+        (void)bp_topology_free_bytes(nodes, &free_bytes, &budget->node_bytes);
+        budget->nodes = nodes;
+    }
+    bool is_less = budget->node_bytes != 0 && (memory_bytes == 0 || budget->node_bytes < memory_bytes);
+    return is_less ? budget->node_bytes : memory_bytes;
 }
 
 static void set_limits(struct bp_budget *budget)
@@ -103,7 +106,7 @@ size_t bp_budget_mean_cached_bytes(const struct bp_budget *budget, uint64_t now_
     return kib_ms / (now_ms - budget->start_ms) * BP_KIB;
 }
 
-size_t bp_budget_follow_memory(struct bp_budget *budget)
+void bp_budget_follow_memory(struct bp_budget *budget)
 {
     bool is_part = ((budget->cached_share | budget->footprint_share) & BP_PERCENT_FLAG) != 0;
     size_t memory_bytes = is_part && !bp_os_is_quiet() ? find_memory_bytes(budget) : budget->memory_bytes;
@@ -111,6 +114,10 @@ size_t bp_budget_follow_memory(struct bp_budget *budget)
         budget->memory_bytes = memory_bytes;
         set_limits(budget);
     }
+}
+
+size_t bp_budget_excess_bytes(const struct bp_budget *budget)
+{
     size_t cached_bytes = bp_load_relaxed(&budget->cached_bytes);
     return cached_bytes - bp_min(cached_bytes, bp_load_relaxed(&budget->cached_limit_bytes));
 }

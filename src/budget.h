@@ -20,8 +20,10 @@ struct bp_budget {
     size_t cached_share;    /* const: the limits as configured, perhaps a part of memory_bytes */
     size_t footprint_share; /* const */
     uint64_t bound_nodes;   /* const: whose memory the program is bound to; all of them: to none */
-    size_t memory_bytes;    /* what this process may use; who ticks (decay.h) writes */
-    size_t squeeze;         /* likewise: so many times the limit of what may be cached is halved */
+    uint64_t nodes;         /* whose memory it can come from now, or 0; who ticks (decay.h) writes, as what follows */
+    size_t node_bytes;      /* and how much these have; 0: unknown */
+    size_t memory_bytes;    /* what this process may use */
+    size_t squeeze;         /* so many times the limit of what may be cached is halved */
     _Atomic(size_t) cached_limit_bytes;
     _Atomic(size_t) footprint_limit_bytes; /* SIZE_MAX when there is none */
     _Atomic(size_t) roomy_bytes; /* from this footprint on memory that is cached is given back before more is taken */
@@ -48,9 +50,11 @@ uint64_t bp_budget_nodes(const struct bp_budget *budget);
 size_t bp_budget_free_bytes(const struct bp_budget *budget);
 /*
  * The memory limit of a container, and its nodes, may change while the program runs: sets the limits that are a part
- * of it anew. Returns by how much what is cached passes its limit now.
+ * of it anew. What nodes have is read again when these are others than before.
  */
-size_t bp_budget_follow_memory(struct bp_budget *budget);
+void bp_budget_follow_memory(struct bp_budget *budget);
+/* By how much what is cached passes its limit. */
+size_t bp_budget_excess_bytes(const struct bp_budget *budget);
 /* Starts the mean of what is cached anew. */
 void bp_budget_start_mean(struct bp_budget *budget, uint64_t now_ns);
 /* Notes what is cached now, for the mean. */

@@ -27,13 +27,15 @@ void bp_decay_after_fork(struct bp_decay *decay)
 /* What passes a limit that was lowered goes, if need be from the caches of threads that use them. */
 static void keep_limit(struct bp_decay *decay, struct bp_tcaches *caches)
 {
-    size_t excess_bytes = bp_budget_follow_memory(caches->shards->budget);
+    struct bp_budget *budget = caches->shards->budget;
+    bp_budget_follow_memory(budget);
+    size_t excess_bytes = bp_budget_excess_bytes(budget);
     if (excess_bytes == 0)
         return;
     size_t evicted_bytes = bp_shards_purge(caches->shards, 0, excess_bytes, &decay->counters);
     if (evicted_bytes < excess_bytes) {
         (void)bp_tcaches_drain(caches, false, &decay->counters);
-        excess_bytes = bp_budget_follow_memory(caches->shards->budget); /* allowances that held nothing are gone */
+        excess_bytes = bp_budget_excess_bytes(budget); /* allowances that held nothing are gone */
         evicted_bytes += bp_shards_purge(caches->shards, 0, excess_bytes, &decay->counters);
     }
     bp_count(&decay->counters, BP_COUNT_evicted_bytes, evicted_bytes);

@@ -165,9 +165,26 @@ Test(nodes, a_cpuset_may_change)
     struct bp_budget budget;
     bp_budget_init(&budget, &options);
     check(bp_budget_charge_cached(&budget, 300 * BP_MIB));
-    check_size(bp_budget_follow_memory(&budget), 0);
+    bp_budget_follow_memory(&budget);
+    check_size(bp_budget_excess_bytes(&budget), 0);
     fake_os.allowed_nodes = 2;
-    check_size(bp_budget_follow_memory(&budget), 300 * BP_MIB - 512 * BP_MIB / 100 * 25);
+    bp_budget_follow_memory(&budget);
+    check_size(bp_budget_excess_bytes(&budget), 300 * BP_MIB - 512 * BP_MIB / 100 * 25);
+}
+
+Test(nodes, what_they_have_is_read_when_they_change)
+{
+    struct bp_budget budget;
+    fake_os.allowed_nodes = 6;
+    bp_budget_init(&budget, &options);
+    const char *root = bp_os.root;
+    bp_os.root = "/nowhere";
+    bp_budget_follow_memory(&budget);
+    check_size(budget.memory_bytes, BP_GIB);
+    bp_os.root = root;
+    fake_os.allowed_nodes = 2;
+    bp_budget_follow_memory(&budget);
+    check_size(budget.memory_bytes, BP_GIB / 2);
 }
 
 Test(nodes, what_nobody_can_tell_limits_nothing)
