@@ -27,9 +27,11 @@ static void *(*underlying_malloc)(size_t size); /* set before it is first used *
 static void *ticking_malloc(size_t size);
 static void *answering_malloc(size_t size);
 
-static bool is_anything_cached(void)
+/* Is anything cached that time may give back? */
+static bool has_to_tick(void)
 {
-    return bp_load_relaxed(&bp_process_pool.budget.cached_bytes) > 0;
+    return bp_load_relaxed(&bp_process_pool.budget.cached_bytes) > 0 &&
+           bp_load_relaxed(&bp_process_pool.decay.due_ns) != UINT64_MAX;
 }
 
 static void *(*malloc_for_now(void))(size_t size)
@@ -58,7 +60,7 @@ static void disarm(void)
 {
     bp_store_relaxed(&bp_ticker_armed, false);
     set_malloc();
-    if (is_anything_cached()) /* since we looked */
+    if (has_to_tick()) /* since we looked */
         bp_ticker_arm();
 }
 
@@ -66,7 +68,7 @@ BP_COLD static void look_at_clock(void)
 {
     calls_left = CALLS_PER_LOOK;
     bp_pool_tick(&bp_process_pool);
-    if (!is_anything_cached())
+    if (!has_to_tick())
         disarm();
 }
 
@@ -94,7 +96,7 @@ static void *run(void *unused)
     struct bp_decay *decay = &bp_process_pool.decay;
     struct bp_watch watch;
     bp_watch_open(&watch);
-    while (is_anything_cached()) {
+    while (has_to_tick()) {
         uint64_t now_ns = bp_os.now_ns();
         uint64_t due_ns = bp_load_relaxed(&decay->due_ns);
         uint64_t wait_ns = due_ns > now_ns ? due_ns - now_ns : WAIT_MIN_NS;
@@ -149,7 +151,7 @@ void bp_ticker_hurry(void)
 
 void bp_ticker_start(void)
 {
-    if (bp_process_options.decay_ms == 0 || !is_anything_cached() || !bp_ticker_prepare())
+    if (!has_to_tick() || !bp_ticker_prepare())
         return;
     bool expected = false;
     if (!atomic_compare_exchange_strong(&bp_ticker_armed, &expected, true))

@@ -106,10 +106,14 @@ size_t bp_budget_mean_cached_bytes(const struct bp_budget *budget, uint64_t now_
     return kib_ms / (now_ms - budget->start_ms) * BP_KIB;
 }
 
+bool bp_budget_is_share(const struct bp_budget *budget)
+{
+    return ((budget->cached_share | budget->footprint_share) & BP_PERCENT_FLAG) != 0;
+}
+
 void bp_budget_follow_memory(struct bp_budget *budget)
 {
-    bool is_part = ((budget->cached_share | budget->footprint_share) & BP_PERCENT_FLAG) != 0;
-    size_t memory_bytes = is_part && !bp_os_is_quiet() ? find_memory_bytes(budget) : budget->memory_bytes;
+    size_t memory_bytes = bp_budget_is_share(budget) && !bp_os_is_quiet() ? find_memory_bytes(budget) : budget->memory_bytes;
     if (memory_bytes != budget->memory_bytes) {
         budget->memory_bytes = memory_bytes;
         set_limits(budget);

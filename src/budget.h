@@ -53,6 +53,8 @@ size_t bp_budget_free_bytes(const struct bp_budget *budget);
  * of it anew. What nodes have is read again when these are others than before.
  */
 void bp_budget_follow_memory(struct bp_budget *budget);
+/* Are there such limits? */
+bool bp_budget_is_share(const struct bp_budget *budget);
 /* By how much what is cached passes its limit. */
 size_t bp_budget_excess_bytes(const struct bp_budget *budget);
 /* Starts the mean of what is cached anew. */

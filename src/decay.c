@@ -8,12 +8,20 @@ enum {
     SLICE_MIN_BYTES = 16 * 1024 * 1024,
     /* Between two slices; the clock may be coarser. */
     SLICE_PAUSE_NS = 1000 * 1000,
+    FOLLOW_INTERVAL_NS = 1000 * 1000 * 1000,
 };
 
-void bp_decay_init(struct bp_decay *decay, size_t decay_ms)
+/* When time alone brings no sweeps. */
+static uint64_t next_look_ns(const struct bp_budget *budget, uint64_t now_ns)
 {
-    *decay = (struct bp_decay){.interval_ns = (uint64_t)decay_ms * 1000 * 1000 / 2, .swept_ns = bp_os.now_ns()};
-    bp_store_relaxed(&decay->due_ns, decay->swept_ns + decay->interval_ns);
+    return bp_budget_is_share(budget) ? now_ns + FOLLOW_INTERVAL_NS : UINT64_MAX;
+}
+
+void bp_decay_init(struct bp_decay *decay, size_t decay_ms, const struct bp_budget *budget)
+{
+    uint64_t now_ns = bp_os.now_ns();
+    *decay = (struct bp_decay){.interval_ns = (uint64_t)decay_ms * 1000 * 1000 / 2, .swept_ns = now_ns};
+    bp_store_relaxed(&decay->due_ns, decay_ms != 0 ? now_ns + decay->interval_ns : next_look_ns(budget, now_ns));
 }
 
 void bp_decay_after_fork(struct bp_decay *decay)
@@ -77,6 +85,8 @@ static size_t purge_slice(struct bp_decay *decay, struct bp_shards *shards, uint
 
 void bp_decay_notify(struct bp_decay *decay, enum bp_notice notice)
 {
+    if (!decay->pressure.is_on)
+        return;
     bp_raise_relaxed(&decay->pressure.notice, notice);
     bp_store_relaxed(&decay->due_ns, 0);
 }
@@ -85,6 +95,13 @@ void bp_decay_notify(struct bp_decay *decay, enum bp_notice notice)
 static uint64_t work(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns)
 {
     struct bp_pressure *pressure = &decay->pressure;
+    if (decay->interval_ns == 0) {
+        if (bp_shards_want_sweep(caches->shards))
+            sweep(decay, caches);
+        else
+            keep_limit(decay, caches);
+        return next_look_ns(caches->shards->budget, now_ns);
+    }
     bool looks = now_ns >= bp_pressure_due_ns(pressure);
     if (looks)
         bp_pressure_look(pressure, now_ns);
@@ -106,10 +123,7 @@ void bp_decay_tick(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t n
     /* acquire and release: the fields of the thread that ticks pass from one to the next */
     if (atomic_exchange_explicit(&decay->ticking, true, memory_order_acquire))
         return;
-    if (decay->interval_ns == 0) {
-        if (bp_shards_want_sweep(caches->shards))
-            sweep(decay, caches);
-    } else if (bp_shards_want_sweep(caches->shards) || bp_decay_is_due(decay, now_ns)) {
+    if (bp_shards_want_sweep(caches->shards) || bp_decay_is_due(decay, now_ns)) {
         bp_store_relaxed(&decay->due_ns, work(decay, caches, now_ns));
         if (bp_load_relaxed(&decay->pressure.notice) != BP_NOTICE_NONE) /* one that came meanwhile */
             bp_store_relaxed(&decay->due_ns, 0);

@@ -10,6 +10,8 @@
  *          interval, so that no request waits for the whole of a burst. What was freed and never asked for again is so
  *          given back after one half to five quarters of the decay time.
  * Demand:  a full budget may ask for a sweep out of turn (evict.h), even if time alone gives nothing back.
+ * Limits:  those that are a part of what memory there is are set anew at every sweep, or once a second if time alone
+ *          brings none; what passes them goes.
  * Hurry:   under pressure (pressure.h) a sweep comes at once and everything it finds cold goes with it.
  * Layer:   6. There is no thread of ours: whoever passes by when a tick is due does the work.
  * Locking: none held by the tick itself; `ticking` admits one thread. Its fields belong to that thread.
@@ -18,8 +20,8 @@
 #include "pressure.h"
 
 struct bp_decay {
-    uint64_t interval_ns;        /* const; 0: never */
-    _Atomic(uint64_t) due_ns;    /* by the clock of bp_os; before it a tick has nothing to do */
+    uint64_t interval_ns;        /* const; 0: time alone gives nothing back */
+    _Atomic(uint64_t) due_ns;    /* by the clock of bp_os; before it a tick has nothing to do; UINT64_MAX: it never has */
     _Atomic(bool) ticking;
     uint64_t swept_ns;           /* ticking: when the last sweep was */
     size_t backlog_bytes;        /* ticking: what it found cold */
@@ -27,7 +29,7 @@ struct bp_decay {
     struct bp_counters counters; /* ticking writes */
 };
 
-void bp_decay_init(struct bp_decay *decay, size_t decay_ms);
+void bp_decay_init(struct bp_decay *decay, size_t decay_ms, const struct bp_budget *budget);
 void bp_decay_after_fork(struct bp_decay *decay);
 
 /* The work itself, if it is due or wanted and no other thread is at it. */
@@ -38,7 +40,7 @@ void bp_decay_notify(struct bp_decay *decay, enum bp_notice notice);
 
 BP_ALWAYS_INLINE bool bp_decay_is_due(struct bp_decay *decay, uint64_t now_ns)
 {
-    return decay->interval_ns != 0 && now_ns >= bp_load_relaxed(&decay->due_ns);
+    return now_ns >= bp_load_relaxed(&decay->due_ns);
 }
 
 #endif

@@ -63,9 +63,10 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
             error = -ENOMEM;
     }
     if (error == 0) {
-        bp_decay_init(&pool->decay, options->decay_ms);
+        bp_decay_init(&pool->decay, options->decay_ms, &pool->budget);
         pool->shards.evict.policy = (enum bp_eviction)options->eviction;
-        bp_pressure_init(&pool->decay.pressure, options->pressure == BP_PRESSURE_AUTO, pool->decay.swept_ns);
+        bool looks = options->pressure == BP_PRESSURE_AUTO && options->decay_ms != 0;
+        bp_pressure_init(&pool->decay.pressure, looks, pool->decay.swept_ns);
         pool->drops_at_fork = options->fork == BP_FORK_DROP;
         pool->on_error = (enum bp_on_error)options->on_error;
         return 0;

@@ -27,7 +27,7 @@ static void make_all(void)
     cr_assert_eq(bp_shards_init(&shards, 2, 100000, &arena, &budget, &meta), 0);
     cr_assert_eq(bp_tcaches_init(&caches, 0, 8, BP_GIB, &shards, &meta), 0);
     fake_os.now_ns = 1000000;
-    bp_decay_init(&decay, DECAY_MS);
+    bp_decay_init(&decay, DECAY_MS, &budget);
 }
 
 TestSuite(decay, .init = make_all);
@@ -130,9 +130,28 @@ Test(decay, nothing_happens_before_it_is_due)
 
 Test(decay, zero_means_never)
 {
-    bp_decay_init(&decay, 0);
+    bp_decay_init(&decay, 0, &budget);
     push(10);
-    cr_assert_not(bp_decay_is_due(&decay, UINT64_MAX));
+    cr_assert_not(bp_decay_is_due(&decay, UINT64_MAX - 1));
+}
+
+Test(decay, but_a_part_of_the_memory_is_a_part_of_what_there_is)
+{
+    push(100);
+    budget.cached_share = BP_PERCENT(25);
+    budget.memory_bytes = BP_TIB; /* as it was before */
+    bp_decay_init(&decay, 0, &budget);
+    pass_ms(999);
+    check_size(budget.memory_bytes, BP_TIB);
+    for (int second = 0; second < 2; second++) {
+        pass_ms(1000);
+        cr_assert_lt(budget.memory_bytes, BP_TIB);
+        budget.memory_bytes = BP_TIB;
+    }
+    check_size(cached_mib(), 100);
+    check_size(decay.counters.values[BP_COUNT_sweeps], 0);
+    bp_decay_notify(&decay, BP_NOTICE_SHORT); /* pressure is off */
+    cr_assert_not(bp_decay_is_due(&decay, fake_os.now_ns));
 }
 
 Test(decay, a_second_thread_does_not_wait_for_the_first)
@@ -224,7 +243,7 @@ Test(decay, a_full_budget_asks_for_a_sweep_when_as_much_was_refused)
 
 Test(decay, without_a_clock_a_full_budget_still_gets_its_sweep)
 {
-    bp_decay_init(&decay, 0);
+    bp_decay_init(&decay, 0, &budget);
     fill_budget(BP_EVICTION_AUTO);
     refuse(21);
     bp_decay_tick(&decay, &caches, fake_os.now_ns);
@@ -274,7 +293,7 @@ Test(decay, what_passes_a_new_limit_goes_at_the_next_sweep)
     push(100);
     pass_ms(0);
     budget.cached_limit_bytes = 30 * BP_MIB;
-    bp_decay_init(&decay, DECAY_MS);
+    bp_decay_init(&decay, DECAY_MS, &budget);
     pass_ms(INTERVAL_MS);
     cr_assert_leq(cached_mib(), 30);
     check_size(decay.counters.values[BP_COUNT_evicted_bytes], 70 * BP_MIB);

@@ -72,7 +72,7 @@ static void make_all(void)
     cr_assert_eq(bp_shards_init(&shards, 2, 100000, &arena, &budget, &meta), 0);
     cr_assert_eq(bp_tcaches_init(&caches, 0, 32, BP_GIB, &shards, &meta), 0);
     fake_os.now_ns = 1000000;
-    bp_decay_init(&decay, DECAY_MS);
+    bp_decay_init(&decay, DECAY_MS, &budget);
     bp_pressure_init(&decay.pressure, true, fake_os.now_ns);
 }
 
