@@ -246,6 +246,9 @@ Test(pressure, a_process_that_must_be_quiet_does_not_look)
     bp_os_keep_quiet();
     write_events("/job", 0, 1, 1);
     check_size(look_after_ms(1000), 0);
+    bp_decay_notify(&decay, BP_NOTICE_SHORT);
+    pass_ms(1000);
+    cr_assert_not(bp_decay_is_due(&decay, fake_os.now_ns), "what it is told is no reason to come back at once");
 }
 
 Test(pressure, off_is_off)
