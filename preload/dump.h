@@ -5,7 +5,7 @@
  * Dump: writes reports where BUFPOOL_STATS_FILE says, at the end of the process and when somebody asks.
  *
  * Why:   who asks may be a signal handler, in the middle of anything. It leaves a note, which is answered at the next
- *        safe point: after a slow operation, at a small request, by the background thread.
+ *        safe point: before or after a slow operation, at a small request, by the background thread.
  * Layer: P2. May use process and all of src/.
  * Locks: none of its own: each report has its own memory and goes out in one write.
  * Fork:  bp_dump_start() in the child. What was asked of the parent is answered by the parent.
@@ -16,7 +16,7 @@
 extern BP_HIDDEN const char *bp_dump_mode;
 extern BP_HIDDEN const char *bp_dump_mode_reason;
 
-/* What was asked for and not answered yet. */
+/* What was asked for and not answered yet. Who changes it calls bp_ticker_hurry() after that. */
 enum { BP_ASKED_REPORT = 1, BP_ASKED_TRIM = 2 };
 extern BP_HIDDEN _Atomic(unsigned) bp_dump_asked;
 
@@ -28,13 +28,7 @@ void bp_dump_start(void);
  */
 void bp_dump_at_end(void);
 
-BP_COLD void bp_dump_answer(void);
-
-/* At a safe point: no lock of ours is held, and no operation on a thread's cache is under way. */
-BP_ALWAYS_INLINE void bp_dump_if_asked(void)
-{
-    if (BP_UNLIKELY(bp_load_relaxed(&bp_dump_asked) != 0))
-        bp_dump_answer();
-}
+/* Does what was asked for, if anything was. At a safe point: see bp_ticker_answer(). */
+void bp_dump_answer(void);
 
 #endif

@@ -15,7 +15,6 @@
 #include <string.h>
 
 #include "devices.h"
-#include "dump.h"
 #include "os.h"
 #include "process.h"
 #include "ticker.h"
@@ -35,7 +34,7 @@ static struct bp_pool *pool_to_ask(void)
 static void *pool_alloc_slow(size_t size, size_t align)
 {
     struct bp_pool *pool = pool_to_ask();
-    bp_dump_if_asked();
+    bp_ticker_answer();
     return pool ? bp_pool_alloc_slow(pool, size, align) : NULL;
 }
 
@@ -57,7 +56,7 @@ BP_EXPORT BP_LINE_ALIGNED void *malloc(size_t size)
 {
     if (BP_LIKELY(is_small(size)))
         return bp_real.malloc(size);
-    if (BP_LIKELY(size <= bp_process_pool.max_size_bytes)) {
+    if (BP_LIKELY(size <= bp_hit_max_bytes)) {
         void *p = bp_pool_alloc_fast(BP_PROCESS_POOL_ID, size);
         if (BP_LIKELY(p != NULL))
             return p;
@@ -73,7 +72,7 @@ BP_COLD static void free_slow(void *p)
     }
     bp_pool_free_slow(&bp_process_pool, p);
     bp_ticker_arm();
-    bp_dump_if_asked();
+    bp_ticker_answer();
 }
 
 BP_EXPORT BP_LINE_ALIGNED void free(void *p)
@@ -125,7 +124,7 @@ BP_EXPORT void *calloc(size_t count, size_t size)
         return bp_real.calloc(count, size);
     if (!__builtin_mul_overflow(count, size, &bytes)) {
         struct bp_pool *pool = pool_to_ask();
-        bp_dump_if_asked();
+        bp_ticker_answer();
         void *p = pool ? bp_pool_calloc(pool, bytes) : NULL;
         if (p)
             return p;
@@ -192,7 +191,7 @@ BP_EXPORT void *realloc(void *p, size_t size)
     }
     if (is_small(size))
         return move_out_small(p, size);
-    bp_dump_if_asked();
+    bp_ticker_answer();
     void *moved = bp_pool_realloc(&bp_process_pool, p, size);
     return moved ? moved : move_out_large(p, size);
 }

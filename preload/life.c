@@ -104,6 +104,7 @@ static void after_fork_in_child(void)
         bp_ticker_after_fork();
     }
     bp_dump_start();
+    bp_ticker_hurry(); /* what was asked of the parent is not asked of us */
 }
 
 __attribute__((constructor)) static void start(void)
@@ -135,7 +136,7 @@ __attribute__((constructor)) static void start(void)
         bp_dump_mode = "pool";
         bp_devices_start();
         bp_watch_start(environ);
-        bp_process_pool.max_size_bytes = options->max_size_bytes;
+        bp_hit_max_bytes = options->max_size_bytes;
         bp_store_relaxed(&bp_threshold_bytes, bp_pool_min_size_bytes(options));
         /* Now what is to be there at the first request; and as those that came while it makes a pool are not erased. */
         if (options->prefill[0] != '\0' || options->scrub != BP_SCRUB_OFF || options->harden != 0)

@@ -7,6 +7,7 @@
 #include "prefill.h"
 
 _Atomic(size_t) bp_threshold_bytes = SIZE_MAX;
+size_t bp_hit_max_bytes = SIZE_MAX;
 struct bp_pool bp_process_pool;
 struct bp_sealed bp_sealed;
 

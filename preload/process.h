@@ -16,6 +16,12 @@ enum { BP_PROCESS_POOL_ID = 0, BP_PAGE_MAX_BYTES = 64 * 1024 };
 
 /* Requests below it are forwarded. Relaxed: who reads an old value forwards, which is always right. */
 extern BP_HIDDEN _Atomic(size_t) bp_threshold_bytes;
+/*
+ * Requests above it do not take the hit path: BUFPOOL_MAX_SIZE, or 0 while somebody has asked for a report, so that the
+ * next large request of any kind comes to where that is seen (ticker.h). Plain, as gcc makes an instruction more of an
+ * atomic load that is compared; written atomically. Not zero at first, so that it lies beside the threshold.
+ */
+extern BP_HIDDEN size_t bp_hit_max_bytes;
 /* Zero until made, so that no pointer is taken for its own. */
 extern BP_HIDDEN struct bp_pool bp_process_pool;
 /* On pages of their own, which BUFPOOL_HARDEN makes read-only when the constructor has run. */

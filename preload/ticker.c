@@ -42,9 +42,9 @@ static void *(*malloc_for_now(void))(size_t size)
 }
 
 /*
- * After every change of what malloc_for_now() looks at, in threads and signal handlers alike: makes the table agree. It
- * is a word that other threads read as they call through it, any value will do for a while; but the last one stays, so
- * who writes looks again after that.
+ * After every change of what malloc_for_now() looks at, in threads and signal handlers alike: makes the table and the
+ * limit of the hit path agree. They are words that other threads read, any value will do for a while; but the last one
+ * stays, so who writes looks again after that.
  */
 static void set_malloc(void)
 {
@@ -52,6 +52,8 @@ static void set_malloc(void)
     do {
         function = malloc_for_now();
         __atomic_store_n(&bp_real.malloc, function, __ATOMIC_RELAXED);
+        size_t hit_max_bytes = function == answering_malloc ? 0 : bp_process_options.max_size_bytes;
+        __atomic_store_n(&bp_hit_max_bytes, hit_max_bytes, __ATOMIC_RELAXED);
         atomic_thread_fence(memory_order_seq_cst);
     } while (function != malloc_for_now());
 }
@@ -81,9 +83,14 @@ static void *ticking_malloc(size_t size)
 
 static void *answering_malloc(size_t size)
 {
-    bp_dump_if_asked();
-    set_malloc();
+    bp_ticker_answer_now();
     return underlying_malloc(size);
+}
+
+void bp_ticker_answer_now(void)
+{
+    bp_dump_answer();
+    set_malloc();
 }
 
 /* --- the thread, if wanted ---------------------------------------------------------------------------------------- */
@@ -102,7 +109,7 @@ static void *run(void *unused)
         uint64_t wait_ns = due_ns > now_ns ? due_ns - now_ns : WAIT_MIN_NS;
         bp_watch_wait(&watch, wait_ns);
         bp_pool_tick(&bp_process_pool);
-        bp_dump_if_asked();
+        bp_ticker_answer();
     }
     /* Nothing to do until something is cached again, which arms the ticker anew: a thread is made quickly enough. */
     bp_store_relaxed(&has_thread, false);

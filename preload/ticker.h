@@ -9,20 +9,29 @@
  * How:   while something is cached, the table of the underlying allocator holds a malloc that counts down and looks at
  *        the clock now and then; when nothing is, the table holds the allocator's own again, and a small request costs
  *        what it always did. With BUFPOOL_BACKGROUND=1 a thread does the same for programs that sleep.
- * Asked: when somebody asks for a report (dump.h), the next small request of any thread answers.
+ * Asked: when somebody asks for a report (dump.h), the next request of any thread answers: the table holds a malloc for
+ *        that, too, and the hit path is left alone by all until it is done.
  * Layer: P2. May use dump, process, real and all of src/.
  * Fork:  bp_ticker_after_fork() in the child; the thread starts again when there is something to do.
  */
-#include "atomic.h"
+#include "dump.h"
 
 extern BP_HIDDEN _Atomic(bool) bp_ticker_armed;
 
 BP_COLD void bp_ticker_start(void);
 /* False while the underlying allocator is not known. Before bp_ticker_hurry() can do anything. */
 bool bp_ticker_prepare(void);
-/* Lets the next small request see what was asked of dump. For signal handlers. */
+/* Lets the next request see what was asked of dump, or no longer is. For signal handlers. */
 void bp_ticker_hurry(void);
+BP_COLD void bp_ticker_answer_now(void);
 void bp_ticker_after_fork(void);
+
+/* At a safe point: no lock of ours is held, and no operation on a thread's cache is under way. */
+BP_ALWAYS_INLINE void bp_ticker_answer(void)
+{
+    if (BP_UNLIKELY(bp_load_relaxed(&bp_dump_asked) != 0))
+        bp_ticker_answer_now();
+}
 
 /* After an operation that may have left something cached. */
 BP_ALWAYS_INLINE void bp_ticker_arm(void)

@@ -363,6 +363,7 @@ SPECIAL = {
                says=['reason == "signal"', '5 * MIB <= live_bytes < 12 * MIB', 'all(c["size_bytes"] < 16 * MIB for c in classes)'])
           for how, signal in [('small', 'USR2'), ('small', 'SIGUSR2'), ('small', '12'), ('large', 'USR2'), ('chained', 'USR2')]),
         Case('asked small', {'STATS_SIGNAL': 'USR2', 'DECAY_MS': '0'}, reports=2, says=['reason == "signal"', 'cached_bytes >= 30 * MIB']),
+        Case('asked hit', {'STATS_SIGNAL': 'USR2'}, reports=2, says=['reason == "signal"', 'thread_cache_hits == 0', 'cached_bytes >= 30 * MIB']),
         Case('asked sleep', {**FAST, 'STATS_SIGNAL': 'USR2', 'BACKGROUND': '1'}, reports=2, says=['reason == "signal"']),
         Case('asked fork', {'STATS_SIGNAL': 'USR2'}, reports=3, says=['reason == "signal"']),
         Case('asked own', {'STATS_SIGNAL': 'USR2'}, reports=1, says=['reason == "end"', 'trimmed_bytes == 0']),

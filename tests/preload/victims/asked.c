@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sends itself a signal, as somebody would who wants to know what it does, and goes on. The argument says how: with
- * small requests, with large ones, asleep, with a handler of its own (installed before every library's or later), as a
- * child, or with the signal coming all the time in all threads.
+ * small requests, with large ones, with a hit, asleep, with a handler of its own (installed before every library's or
+ * later), as a child, or with the signal coming all the time in all threads.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -72,6 +72,10 @@ int main(int argc, char **argv)
     if (strcmp(how, "sleep") == 0) {
         const struct timespec pause = {.tv_nsec = 600000000};
         (void)nanosleep(&pause, NULL);
+        _exit(done());
+    }
+    if (strcmp(how, "hit") == 0) { /* and nothing else that could answer */
+        free(make(MIB));
         _exit(done());
     }
     if (strcmp(how, "fork") == 0) {
