@@ -21,7 +21,7 @@
 
 struct bp_decay {
     uint64_t interval_ns;        /* const; 0: time alone gives nothing back */
-    _Atomic(uint64_t) due_ns;    /* by the clock of bp_os; before it a tick has nothing to do; UINT64_MAX: it never has */
+    _Atomic(uint64_t) due_ns;    /* by the clock of bp_os; before it a tick has nothing to do; UINT64_MAX: ever */
     _Atomic(bool) ticking;
     uint64_t swept_ns;           /* ticking: when the last sweep was */
     size_t backlog_bytes;        /* ticking: what it found cold */
