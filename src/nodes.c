@@ -14,6 +14,7 @@
 
 /* The kernel takes and gives sets of nodes as bits; ours end at 64, its at 1024. */
 enum { KERNEL_NODES_MAX = 1024 };
+_Static_assert(BP_NODES_MAX == 8 * sizeof(unsigned long), "a set of ours is its first word");
 
 int bp_os_bind(void *address, size_t bytes, struct bp_policy policy, bool move)
 {
@@ -34,6 +35,8 @@ static int get_policy(int *ret_mode, uint64_t *ret_nodes, unsigned long flags)
     int saved_errno = errno;
     long error = bp_os_result(syscall(SYS_get_mempolicy, ret_mode, nodes, KERNEL_NODES_MAX, NULL, flags), saved_errno);
     *ret_nodes = nodes[0];
+    for (size_t i = 1; i < KERNEL_NODES_MAX / BP_NODES_MAX && error == 0; i++)
+        error = nodes[i] != 0 ? -ERANGE : 0;
     return (int)error;
 }
 

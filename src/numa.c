@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "numa.h"
 
+#include <errno.h>
 #include <linux/mempolicy.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,7 +135,13 @@ struct bp_numa *bp_numa_make(struct bp_meta *meta, struct bp_numa_choice choice)
     if (choice.mode == BP_NUMA_OFF)
         return NULL;
     uint64_t allowed_nodes = 0;
-    if (bp_os.allowed_nodes(&allowed_nodes) != 0)
+    int error = bp_os.allowed_nodes(&allowed_nodes);
+    if (error == -ERANGE) {
+        if (choice.mode != BP_NUMA_AUTO)
+            bp_warn("BUFPOOL_NUMA: of nodes with numbers from %d on nothing is known; using off", BP_NODES_MAX);
+        return NULL;
+    }
+    if (error != 0)
         allowed_nodes = 1; /* a kernel without nodes, or a filter that forbids the question */
     if (weight(allowed_nodes) < 2 && (choice.nodes & ~allowed_nodes) == 0)
         return NULL;

@@ -11,7 +11,7 @@
  */
 #include "base.h"
 
-/* Memory nodes are numbered as the kernel does it; a set is a bit for each of the first 64. */
+/* Memory nodes are numbered as the kernel does it; a set is a bit for each of the first 64. -ERANGE: it has others. */
 enum { BP_NODES_MAX = 64 };
 
 /* A memory policy: one of the kernel's modes (MPOL_...) and the nodes that it names. */

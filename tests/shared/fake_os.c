@@ -168,7 +168,7 @@ static int fake_policy(struct bp_policy *ret_policy)
 static int fake_allowed_nodes(uint64_t *ret_nodes)
 {
     *ret_nodes = fake_os.allowed_nodes;
-    return fails(&fake_os.get_policy) ? -EPERM : 0;
+    return fails(&fake_os.get_policy) ? -EPERM : fake_os.allowed_error;
 }
 
 static int fake_locate(void **pages, size_t count, int *ret_nodes)

@@ -50,6 +50,7 @@ extern struct fake_os {
     struct fake_bound bound;        /* the last that succeeded */
     struct bp_policy policy;        /* of every thread */
     uint64_t allowed_nodes;
+    int allowed_error;              /* of the question for them, if not 0 */
     int (*node_of)(const void *page); /* NULL: all on node 0 */
     int cpu;                        /* of the thread that asks */
     int other_cpu;                  /* of every other thread */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "numa.h"
 
+#include <errno.h>
 #include <linux/mempolicy.h>
 
 #include "fake_os.h"
@@ -181,6 +182,22 @@ Test(numa, a_node_that_cannot_be_used_is_said_and_auto_is_kept)
     fake_os.allowed_nodes = 3;
     check_says(make_two, &(uint64_t){(uint64_t)1 << 63},
                "bufpool: BUFPOOL_NUMA: node 63 has no memory for this process; using auto\n");
+}
+
+static void make_none(void *mode)
+{
+    make(TWO_NODES, *(enum bp_numa_mode *)mode, 1);
+    check(!numa);
+    machine_leave(); /* in a child */
+}
+
+/* Half of a machine's nodes would get all of its memory. */
+Test(numa, nodes_beyond_the_last_that_is_known_are_no_nodes_at_all)
+{
+    fake_os.allowed_error = -ERANGE;
+    check_says(make_none, &(enum bp_numa_mode){BP_NUMA_AUTO}, "");
+    check_says(make_none, &(enum bp_numa_mode){BP_NUMA_BIND},
+               "bufpool: BUFPOOL_NUMA: of nodes with numbers from 64 on nothing is known; using off\n");
 }
 
 Test(numa, a_full_node_has_no_room_and_is_looked_at_again)
