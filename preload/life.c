@@ -98,6 +98,7 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
+    bp_process_after_fork();
     struct bp_pool *pool = bp_process_pool_peek();
     if (pool) {
         bp_pools_postfork_child(&pool, 1);

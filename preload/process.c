@@ -2,6 +2,7 @@
 #include "process.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "out.h"
 #include "prefill.h"
@@ -11,8 +12,9 @@ size_t bp_hit_max_bytes = SIZE_MAX;
 struct bp_pool bp_process_pool;
 struct bp_sealed bp_sealed;
 
-enum { ABSENT, IN_THE_MAKING, READY, FAILED };
-static _Atomic(int) state;
+/* Or, while it is made, the address of the thread's own memory that makes it. */
+enum { ABSENT, READY, FAILED };
+static _Atomic(uintptr_t) state;
 
 struct bp_pool *bp_process_pool_peek(void)
 {
@@ -23,8 +25,8 @@ struct bp_pool *bp_process_pool_peek(void)
 /* By one thread. Others that come meanwhile, and calls from in here, are forwarded. */
 BP_COLD static struct bp_pool *make_pool(void)
 {
-    int expected = ABSENT;
-    if (!atomic_compare_exchange_strong(&state, &expected, IN_THE_MAKING))
+    uintptr_t expected = ABSENT;
+    if (!atomic_compare_exchange_strong(&state, &expected, (uintptr_t)&bp_thread))
         return NULL;
     int saved_errno = errno;
     int error = bp_pool_init(&bp_process_pool, BP_PROCESS_POOL_ID, &bp_process_options);
@@ -60,4 +62,15 @@ struct bp_pool *bp_process_pool_get(void)
 {
     struct bp_pool *pool = bp_process_pool_peek();
     return BP_LIKELY(pool != NULL) ? pool : make_pool();
+}
+
+void bp_process_after_fork(void)
+{
+    uintptr_t now = bp_load_relaxed(&state);
+    if (now <= FAILED || now == (uintptr_t)&bp_thread)
+        return;
+    /* Half made by a thread that is not here. What it has mapped of records stays. */
+    bp_arena_fini(&bp_process_pool.arena);
+    memset((void *)&bp_process_pool, 0, sizeof bp_process_pool);
+    bp_store_relaxed(&state, ABSENT);
 }

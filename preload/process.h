@@ -40,5 +40,7 @@ BP_ALWAYS_INLINE bool bp_process_owns(const void *p)
 struct bp_pool *bp_process_pool_get(void);
 /* The pool if it was made already. */
 struct bp_pool *bp_process_pool_peek(void);
+/* In a forked child, first: a pool that another thread was making will be made anew. */
+void bp_process_after_fork(void);
 
 #endif

@@ -97,6 +97,7 @@ GROUPS = {
         Case('spawn'),
         Case('fork_raw'),
         Case('fork_loop'),
+        Case('fork_making', pools=False),
         Case('fork_handler', not_with=tuple(CHAINS)),
         Case('exit_handler', pools=False),
         Case('fork_streams', not_with=tuple(CHAINS)),
