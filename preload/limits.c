@@ -2,8 +2,9 @@
 /*
  * Limits that a program sets itself while it runs.
  *
- * Its address space: it means its own; the pool's reservation must not use it up. Its system calls: after it starts to
- * give up privileges a filter may follow, so the pool makes none any more that the C library's malloc would not make.
+ * Its address space, and what of it is data: it means its own; what the pool has of these and does not need must not use
+ * them up. Its system calls: after it starts to give up privileges a filter may follow, so the pool makes none any more
+ * that the C library's malloc would not make.
  *
  * Layer: P3.
  */
@@ -29,8 +30,14 @@ _Static_assert(sizeof(struct rlimit) == sizeof(struct rlimit64), "one layout");
 static void before_limit(__rlimit_resource_t resource, const struct rlimit64 *limit)
 {
     struct bp_pool *pool = bp_process_pool_peek();
-    if (pool && limit && resource == RLIMIT_AS && limit->rlim_cur != RLIM64_INFINITY)
+    if (!pool || !limit || limit->rlim_cur == RLIM64_INFINITY)
+        return;
+    if (resource == RLIMIT_AS)
         bp_arena_shrink(&pool->arena);
+    if (resource == RLIMIT_DATA) { /* counts what is accessible */
+        (void)bp_pool_trim(pool);
+        bp_arena_lock_down(&pool->arena);
+    }
 }
 
 BP_EXPORT int prlimit64(pid_t pid, __rlimit_resource_t resource, const struct rlimit64 *limit, struct rlimit64 *old)

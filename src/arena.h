@@ -184,7 +184,8 @@ void bp_arena_shrink(struct bp_arena *arena);
 
 /*
  * For a program that locks all its memory, present and future: address space that is not used counts against its limit
- * and goes back, and pages are made accessible one slot at a time from now on, as they are resident at once.
+ * and goes back, and pages are made accessible one slot at a time from now on, as they are resident at once. Or for one
+ * that limits its data, which is what is accessible.
  */
 void bp_arena_lock_down(struct bp_arena *arena);
 

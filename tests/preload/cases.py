@@ -115,7 +115,7 @@ GROUPS = {
         *(Case(f'filtered {when}', {'STATS': '0'}, pools=False) for when in ('used', 'fresh')),
         *(Case(f'maps_full {more} {when}', stderr=['?bufpool: .*'], pools=False) for more in (10, 100) for when in ('used', 'fresh')),
         Case('maps_kept', stderr=['?bufpool: .*'], pools=False),
-        Case('limit_during', stderr=['?bufpool: .*'], pools=False),
+        *(Case(f'limit_during{how}', stderr=['?bufpool: .*'], pools=False) for how in ('', ' data')),
         *(Case(f'locked {when}', stderr=['?bufpool: .*'], pools=False) for when in ('before', 'after', 'both', 'root')),
         *(Case(f'exhaustion', limit=limit, stderr=['?bufpool: .*'], pools=False) for limit in ('128M', '1G', '6G')),
         *(
