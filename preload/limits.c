@@ -2,9 +2,9 @@
 /*
  * Limits that a program sets itself while it runs.
  *
- * Its address space, and what of it is data: it means its own; what the pool has of these and does not need must not use
- * them up. Its system calls: after it starts to give up privileges a filter may follow, so the pool makes none any more
- * that the C library's malloc would not make.
+ * Its address space, and what of it is data: it means its own; what the pool has of these and does not need must not
+ * use them up. Its system calls: after it starts to give up privileges a filter may follow, so the pool makes none any
+ * more that the C library's malloc would not make.
  *
  * Layer: P3.
  */
