@@ -60,7 +60,8 @@ enum bp_clear_by bp_clear_choose(struct bp_clear *clear, const struct bp_arena *
     bool is_advised = bp_huge_must_renew(&arena->huge, slot->class_index);
     bool is_huge = bp_slot_wants_huge(slot) || bp_huge_is_whole(&arena->huge, slot->class_index);
     enum bp_clear_by dropping = bp_slot_wants_huge(slot) || is_advised ? BP_CLEAR_MAPPING : BP_CLEAR_DROPPING;
-    if (bytes < LOOK_MIN_BYTES || clear->always_writes)
+    /* The kernel drops no locked pages, and what is mapped anew is locked no more. */
+    if (bytes < LOOK_MIN_BYTES || clear->always_writes || slot->pinned)
         return BP_CLEAR_WRITING;
     if (bytes > WRITE_MAX_BYTES) /* our own advice stays where it was right */
         return is_advised && is_mostly_resident(p, bytes) ? BP_CLEAR_DROPPING : dropping;

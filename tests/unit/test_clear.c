@@ -190,3 +190,11 @@ Test(clear, where_nobody_can_tell_it_writes)
     for (int turn = 0; turn < 100; turn++)
         cr_assert(bp_clear_writes(choose(bytes)));
 }
+
+Test(clear, what_is_pinned_is_written)
+{
+    slot.pinned = true;
+    cr_assert_eq(choose(BP_GIB), BP_CLEAR_WRITING);
+    slot.wants_huge = true;
+    cr_assert_eq(choose(BP_GIB), BP_CLEAR_WRITING);
+}
