@@ -182,6 +182,10 @@ static void check_environment(char **environment)
     }
     if (expected.min_size_bytes > expected.max_size_bytes)
         expected.mode = BP_MODE_OFF;
+    if (expected.harden != 0 && (*expected.prefill || expected.hugepages >= BP_HUGEPAGES_ON)) {
+        expected.prefill[0] = '\0';
+        expected.hugepages = BP_HUGEPAGES_INHERIT;
+    }
 #define OPT(kind, field, name, fallback, min, max, accepted, shown, help) SAME_##kind(field)
 #include "options.def"
 #undef OPT
