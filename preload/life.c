@@ -34,9 +34,20 @@ extern void __tsan_init(void) __attribute__((weak)); // NOLINT(bugprone-reserved
 
 /* --- start ------------------------------------------------------------------------------------------------------ */
 
+/* Is the first definition of a function of the C library one that comes before us, such as the program's own? */
+static bool is_replaced(const char *name)
+{
+    return dlsym(RTLD_DEFAULT, name) != dlsym(RTLD_NEXT, name);
+}
+
+/*
+ * gcc's runtimes, linked in statically, show none of the names above, but all that they replace. An allocator in the
+ * program does not replace sigaction, nor a program that looks after its signals __libc_memalign.
+ */
 static bool has_sanitizer(void)
 {
-    return __asan_init || __hwasan_init || __lsan_init || __msan_init || __tsan_init;
+    return __asan_init || __hwasan_init || __lsan_init || __msan_init || __tsan_init ||
+           (is_replaced("sigaction") && is_replaced("__libc_memalign"));
 }
 
 /* Valgrind's tools preload their own allocator beside us. */
