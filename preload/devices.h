@@ -16,8 +16,8 @@
  *          dl_iterate_phdr(): its lock may be held by somebody who waits for a lock that our caller holds.
  * Cost:    a part in two hundred of the time at most: the more mappings a process has, the rarer it is looked.
  * Blind:   for a tenth of a second after a library was loaded, more in a process with many mappings; to hooks put into
- *          the tables by which libraries call munmap, rather than into munmap. UCX 1.13, asked by its own interface,
- *          did not hear of what went; with it BUFPOOL_DEVICES=pool is not safe.
+ *          the tables by which libraries call munmap, rather than into munmap. UCX writes its hooks into munmap, unless
+ *          told UCX_MEM_MMAP_HOOK_MODE=reloc; BUFPOOL_DEVICES=pool is not safe with that.
  * Layer:   P2. May use dump and all of src/.
  */
 #include "base.h"
