@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Alignments from 8 bytes to 1 GiB hold, for fresh and for recycled blocks, and through realloc the bytes stay. */
+/* Alignments from 8 bytes to 2 GiB hold, for fresh and for recycled blocks, and through realloc the bytes stay. */
 #include "victim.h"
 
 static const size_t lengths[] = {1, 100 * KIB, 128 * KIB, MIB + 8, 3 * MIB};
 
 int main(void)
 {
-    for (size_t align = 8; align <= GIB; align *= 2) {
+    for (size_t align = 8; align <= 2 * GIB; align *= 2) {
         for (size_t i = 0; i < LENGTH(lengths); i++) {
             void *blocks[3];
             size_t n = lengths[i];
