@@ -18,7 +18,7 @@ lacking() {
 # once NAME COMMAND...: runs a step of `prepare` that need not be done again when it succeeded.
 once() {
     [[ -e ".done-$1" ]] && return
-    "${@:2}"
+    ("${@:2}") # in a shell of its own, as it may go to another folder
     touch ".done-$1"
 }
 
