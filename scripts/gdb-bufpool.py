@@ -43,8 +43,9 @@ def text_of(count):
 
 
 class Slot:
-    def __init__(self, record, base, stride):
-        self.base, self.stride = base, stride
+    def __init__(self, record, stride):
+        # Large slots begin some pages after their stride does.
+        self.base, self.stride = int(record['home']) & -int(arena()['page_bytes']), stride
         self.block = int(record['live']) & (MARK - 1)
         self.size, self.dirty = int(record['size_bytes']), int(record['dirty_bytes'])
         self.tainted = bool(record['tainted'])
@@ -66,9 +67,8 @@ def spans():
 
 
 def slots_of(span):
-    shift, base = int(span['stride_shift']), int(span['base'])
     for number in range(int(span['carved_count'])):
-        yield Slot(span['slots'][number], base + (number << shift), 1 << shift)
+        yield Slot(span['slots'][number], 1 << int(span['stride_shift']))
 
 
 def slot_at(address):
@@ -77,8 +77,7 @@ def slot_at(address):
         offset = address - int(span['base'])
         number = offset >> int(span['stride_shift'])
         if 0 <= offset and number < int(span['carved_count']):
-            shift = int(span['stride_shift'])
-            return Slot(span['slots'][number], int(span['base']) + (number << shift), 1 << shift)
+            return Slot(span['slots'][number], 1 << int(span['stride_shift']))
     return None
 
 

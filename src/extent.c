@@ -197,9 +197,20 @@ bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
     return true;
 }
 
+static size_t late_bytes_of(const struct bp_arena *arena, const struct bp_slot *slot)
+{
+    return bp_class_stride_bytes(slot->class_index) - bp_slot_reach_bytes(arena, slot);
+}
+
+void bp_arena_align_with(const struct bp_arena *arena, struct bp_slot *slot, const struct bp_slot *other)
+{
+    if (slot->dirty_bytes == 0 && bp_class_stride_bytes(slot->class_index) >= BP_LATE_STRIDE_MIN_BYTES)
+        slot->home += late_bytes_of(arena, other) % BP_HUGE_BYTES - late_bytes_of(arena, slot);
+}
+
 bool bp_arena_settle(struct bp_arena *arena, struct bp_slot *slot, size_t size_bytes, size_t align_bytes)
 {
-    size_t late_bytes = bp_class_stride_bytes(slot->class_index) - bp_slot_reach_bytes(arena, slot);
+    size_t late_bytes = late_bytes_of(arena, slot);
     if (BP_LIKELY(late_bytes == 0 || (size_bytes + BP_COLOUR_BYTES <= bp_slot_reach_bytes(arena, slot) &&
                                       ((uintptr_t)bp_slot_base(arena, slot) & (align_bytes - 1)) == 0)))
         return true;

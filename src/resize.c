@@ -66,6 +66,10 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
     if (!target)
         target = bp_arena_take(&pool->arena, place, class_index);
     struct bp_slot *spare = bp_arena_take(&pool->arena, place, slot->class_index);
+    if (target && spare) {
+        bp_arena_align_with(&pool->arena, target, slot);
+        bp_arena_align_with(&pool->arena, spare, target);
+    }
     size_t target_bytes = target ? target->dirty_bytes : 0;
     size_t warm_bytes = bp_max(moved_bytes, target_bytes);
     char *block = NULL;

@@ -176,6 +176,25 @@ Test(arena, a_late_slot_serves_what_fits_and_then_the_rest_from_its_stride_on)
     cr_assert_eq(find(bp_slot_base(&arena, slot) + stride_bytes - 1), slot);
 }
 
+Test(arena, a_slot_without_memory_begins_as_late_as_another)
+{
+    struct bp_slot *late = take_late(CLASS_64M);
+    struct bp_slot *early = take_dirty(CLASS_1M, page);
+    struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS_64M + 1);
+    uintptr_t tables_mask = 2 * BP_MIB - 1;
+    const struct bp_slot *const others[] = {late, early};
+    for (size_t i = 0; i < 2; i++) {
+        size_t colour = (uintptr_t)slot->home % page;
+        bp_arena_align_with(&arena, slot, others[i]);
+        cr_assert_eq((uintptr_t)bp_slot_base(&arena, slot) & tables_mask,
+                     (uintptr_t)bp_slot_base(&arena, others[i]) & tables_mask);
+        check_size((uintptr_t)slot->home % page, colour);
+    }
+    const char *home = late->home;
+    bp_arena_align_with(&arena, late, early);
+    cr_assert_eq(late->home, home, "where its memory is");
+}
+
 Test(arena, a_late_slot_is_no_place_for_a_large_alignment)
 {
     struct bp_slot *slot = take_late(CLASS_64M);
