@@ -14,6 +14,8 @@
 #define RESERVATION_MIN_BYTES (16 * BP_MIB)
 #define RESERVATION_DEFAULT_BYTES (4 * BP_TIB)
 #define RESERVATION_MAX_BYTES (32 * BP_TIB)
+/* For emulators that note each page: of 2 TiB, in qemu-user 7.2, in five minutes and 12 GiB. */
+#define RESERVATION_EMULATED_BYTES (4 * BP_GIB)
 /* The owner table: many units, so that small classes do not waste the reservation; of its 1 MiB little is touched. */
 #define UNITS_COUNT ((size_t)65536)
 #define UNIT_MIN_BYTES (256 * BP_KIB)
@@ -30,6 +32,8 @@ static size_t wanted_reservation_bytes(void)
     size_t left = bp_os_address_space_left_bytes();
     if (left != SIZE_MAX)
         return floor_pow2(left / 4);
+    if (!bp_os_has_vdso())
+        return RESERVATION_EMULATED_BYTES;
     size_t memory = bp_os_memory_bytes();
     if (memory == 0 || memory > RESERVATION_MAX_BYTES / RESERVATION_PER_MEMORY)
         return memory == 0 ? RESERVATION_DEFAULT_BYTES : RESERVATION_MAX_BYTES;
@@ -45,7 +49,8 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
                                .place_count = 1};
     arena->places = &arena->only;
     bp_lock_init(&arena->lock, BP_RANK_ARENA);
-    bool charged = bp_os_commit_is_charged();
+    /* Emulators may keep pages that they say were dropped (qemu-user 7.2): there, too, memory is mapped anew. */
+    bool charged = bp_os_commit_is_charged() || !bp_os_has_vdso();
     bp_store_relaxed(&arena->commit_is_charged, charged);
     /* Charged pages would have to be charged and committed anew at the other place. */
     bp_store_relaxed(&arena->can_move, !charged);

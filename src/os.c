@@ -321,6 +321,11 @@ const void *bp_os_random_bytes(void)
     return (const void *)getauxval(AT_RANDOM); // NOLINT(performance-no-int-to-ptr)
 }
 
+bool bp_os_has_vdso(void)
+{
+    return getauxval(AT_SYSINFO_EHDR) != 0;
+}
+
 void bp_os_seal(void *address, size_t bytes)
 {
     int saved_errno = errno;

@@ -111,6 +111,8 @@ bool bp_os_gives_huge_pages(void);
 bool bp_os_is_mostly_resident(const char *p, size_t bytes);
 /* How much memory RLIMIT_MEMLOCK lets this process lock; SIZE_MAX when unlimited. */
 size_t bp_os_lock_limit_bytes(void);
+/* Has the kernel put code of its own into this process? Linux does; qemu-user, until 8.2, does not. */
+bool bp_os_has_vdso(void);
 /* Address space that RLIMIT_AS leaves to this process; SIZE_MAX when unlimited. */
 size_t bp_os_address_space_left_bytes(void);
 /*
