@@ -60,6 +60,17 @@ BP_ALWAYS_INLINE bool bp_take_one_relaxed(_Atomic(size_t) *p)
     return false;
 }
 
+/* Takes up to v from *p. Returns how much that was. */
+BP_ALWAYS_INLINE size_t bp_take_relaxed(_Atomic(size_t) *p, size_t v)
+{
+    size_t seen = bp_load_relaxed(p);
+    while (seen > 0 && v > 0 &&
+           !atomic_compare_exchange_weak_explicit(p, &seen, seen - (v < seen ? v : seen), memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+    }
+    return v < seen ? v : seen;
+}
+
 /* Adds v to *p unless the sum would pass limit. */
 BP_ALWAYS_INLINE bool bp_add_below_relaxed(_Atomic(size_t) *p, size_t v, size_t limit)
 {

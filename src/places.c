@@ -164,7 +164,7 @@ void bp_tcache_send_home(struct bp_tcache *cache, struct bp_slot *slot)
 {
     struct bp_tcache_place *home = &cache->places[place_of(cache, slot)];
     size_t bytes = slot->dirty_bytes;
-    if (!bp_tcache_charge(cache, bytes)) {
+    if (!bp_tcache_charge(cache, slot->class_index, bytes)) {
         slot->next = NULL;
         struct bp_chain chain = {.head = slot, .count = 1, .bytes = bytes};
         bp_count(&cache->counters, BP_COUNT_drops, 1);

@@ -105,6 +105,7 @@ static struct bp_chain end_pop(struct bp_shards *shards, struct bp_shard *shard,
     bp_owner_sub(&bin->count, chain.count);
     bp_owner_sub(&bin->bytes, chain.bytes);
     BP_ASSERT_SLOW(bin_adds_up(bin));
+    bp_evict_left(&shards->evict, class_index, chain.bytes);
     bp_lock_release(&shard->lock);
     bp_budget_return_cached(shards->budget, chain.bytes);
     return chain;
@@ -125,6 +126,7 @@ struct bp_chain bp_shard_pop(struct bp_shards *shards, unsigned shard_index, siz
     struct bp_slot **cold = hot && (*hot)->dirty_bytes >= dirty_bytes ? NULL : bp_best_fit(&bin->cold, dirty_bytes);
     bool take_cold = cold && (!hot || (*cold)->dirty_bytes > (*hot)->dirty_bytes);
     struct bp_chain chain = take_cold ? cut_cold_locked(bin, cold, 1, 0) : cut_hot_locked(bin, hot, count, bytes_max);
+    bp_evict_used(&shards->evict, class_index, chain.bytes, bp_load_relaxed(&shards->budget->cached_limit_bytes));
     return end_pop(shards, shard, class_index, chain);
 }
 
@@ -193,6 +195,8 @@ static void push(struct bp_shards *shards, unsigned shard_index, size_t class_in
     struct bp_shard_bin *bin = &shard->bins[class_index];
     lock_shard(shard, counters);
     struct bp_chain rest = push_locked(shards, bin, hot ? &bin->hot : &bin->cold, chain);
+    bp_evict_entered(&shards->evict, class_index, chain.bytes - rest.bytes,
+                     bp_load_relaxed(&shards->budget->cached_limit_bytes));
     bp_lock_release(&shard->lock);
     if (rest.count > 0) {
         bp_budget_return_cached(shards->budget, rest.bytes);
@@ -253,21 +257,28 @@ void bp_shards_sweep(struct bp_shards *shards)
 typedef struct bp_chain pop_fn(struct bp_shards *shards, struct bp_shard *shard, size_t class_index, size_t bytes_max,
                                struct bp_counters *counters);
 
+static size_t purge_class(struct bp_shards *shards, unsigned place, size_t class_index, size_t bytes, pop_fn *pop,
+                          struct bp_counters *counters)
+{
+    size_t purged = 0;
+    for (unsigned i = 0; i < shards->per_place && purged < bytes; i++) {
+        struct bp_shard *shard = &shards->shards[bp_shard_in(shards, place, i)];
+        struct bp_chain chain;
+        do {
+            chain = pop(shards, shard, class_index, bytes - purged, counters);
+            purged += bp_shards_drop(shards, chain);
+        } while (chain.count > 0 && purged < bytes);
+    }
+    return purged;
+}
+
 /* Large buffers first: fewer calls, and the fewest buffers lost, for the bytes wanted. */
 static size_t purge_place(struct bp_shards *shards, unsigned place, size_t bytes, pop_fn *pop,
                           struct bp_counters *counters)
 {
     size_t purged = 0;
-    for (size_t class_index = BP_CLASS_COUNT; class_index-- > 0 && purged < bytes;) {
-        for (unsigned i = 0; i < shards->per_place && purged < bytes; i++) {
-            struct bp_shard *shard = &shards->shards[bp_shard_in(shards, place, i)];
-            struct bp_chain chain;
-            do {
-                chain = pop(shards, shard, class_index, bytes - purged, counters);
-                purged += bp_shards_drop(shards, chain);
-            } while (chain.count > 0 && purged < bytes);
-        }
-    }
+    for (size_t class_index = BP_CLASS_COUNT; class_index-- > 0 && purged < bytes;)
+        purged += purge_class(shards, place, class_index, bytes - purged, pop, counters);
     return purged;
 }
 
@@ -290,6 +301,42 @@ size_t bp_shards_purge(struct bp_shards *shards, unsigned place, size_t bytes, s
 {
     size_t purged = bp_shards_purge_cold(shards, place, bytes, counters);
     return purged < bytes ? purged + purge(shards, place, bytes - purged, pop_hot, counters) : purged;
+}
+
+/* Of the classes that the policy names, at a place first and then at the others. */
+static size_t replace(struct bp_shards *shards, unsigned first_place, size_t class_index, size_t bytes,
+                      struct bp_counters *counters)
+{
+    struct bp_evict *evict = &shards->evict;
+    size_t limit_bytes = bp_load_relaxed(&shards->budget->cached_limit_bytes);
+    unsigned place_count = shards->arena->place_count;
+    if (!bp_evict_prepare(evict, class_index, bytes, limit_bytes))
+        return 0;
+    size_t purged = 0;
+    size_t trial_bytes;
+    for (size_t victim; purged < bytes && (victim = bp_evict_next(evict, &trial_bytes)) != BP_CLASS_COUNT;) {
+        size_t wanted_bytes = bp_min(bytes - purged, trial_bytes);
+        size_t given_bytes = 0;
+        for (unsigned i = 0; i < place_count && given_bytes < wanted_bytes; i++) {
+            unsigned place = (first_place + i) % place_count;
+            given_bytes += purge_class(shards, place, victim, wanted_bytes - given_bytes, pop_hot, counters);
+        }
+        bp_evict_replaced(evict, victim, given_bytes, limit_bytes);
+        purged += given_bytes;
+        if (given_bytes == 0) /* others were quicker, or the kernel keeps it */
+            break;
+    }
+    return purged;
+}
+
+size_t bp_shards_make_room(struct bp_shards *shards, unsigned place, size_t class_index, size_t bytes,
+                           struct bp_counters *counters)
+{
+    size_t purged = bp_shards_purge_cold(shards, place, bytes, counters);
+    size_t room_bytes = bp_budget_room_bytes(shards->budget);
+    if (bp_evict_is_clockpro(&shards->evict) && room_bytes < bytes && !bp_arena_can_move(shards->arena, bytes))
+        purged += replace(shards, place, class_index, bytes - room_bytes, counters);
+    return purged;
 }
 
 size_t bp_shards_place_bytes(const struct bp_shards *shards, unsigned place)

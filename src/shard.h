@@ -96,6 +96,13 @@ size_t bp_shards_purge_cold(struct bp_shards *shards, unsigned place, size_t byt
 /* As bp_shards_purge_cold(), and then hot ones. */
 size_t bp_shards_purge(struct bp_shards *shards, unsigned place, size_t bytes, struct bp_counters *counters);
 
+/*
+ * Makes room for a buffer of the class, as far as the policy gives it any: of what is cold, and then of what it says.
+ * Returns the bytes given back.
+ */
+size_t bp_shards_make_room(struct bp_shards *shards, unsigned place, size_t class_index, size_t bytes,
+                           struct bp_counters *counters);
+
 /* Bytes that are free in shards, in those of a place, and those of all that are cold. */
 size_t bp_shards_cached_bytes(const struct bp_shards *shards);
 size_t bp_shards_place_bytes(const struct bp_shards *shards, unsigned place);

@@ -333,6 +333,8 @@ static struct bp_slot *take_missed(struct bp_pool *pool, struct bp_tcache *cache
     if (slot)
         return slot;
     *ret_source = BP_SOURCE_FRESH;
+    bp_evict_missed(&pool->shards.evict, class_index, dirty_bytes,
+                    bp_load_relaxed(&pool->budget.cached_limit_bytes));
     return take_fresh(pool, cache, class_index);
 }
 

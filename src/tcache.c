@@ -230,15 +230,15 @@ static size_t release_unused(struct bp_tcache *cache)
     return released_bytes;
 }
 
-bool bp_tcache_charge(struct bp_tcache *cache, size_t bytes)
+bool bp_tcache_charge(struct bp_tcache *cache, size_t class_index, size_t bytes)
 {
     struct bp_budget *budget = budget_of(cache);
     if (bytes > bp_load_relaxed(&budget->cached_limit_bytes))
         return false;
     if (bp_budget_charge_cached(budget, bytes) || (release_unused(cache) > 0 && bp_budget_charge_cached(budget, bytes)))
         return true;
-    size_t evicted_bytes = bp_shards_purge_cold(cache->caches->shards, bp_tcache_place(cache), bytes,
-                                                &cache->counters);
+    size_t evicted_bytes = bp_shards_make_room(cache->caches->shards, bp_tcache_place(cache), class_index, bytes,
+                                               &cache->counters);
     bp_count(&cache->counters, BP_COUNT_evicted_bytes, evicted_bytes);
     return evicted_bytes > 0 && bp_budget_charge_cached(budget, bytes);
 }
@@ -268,7 +268,7 @@ static bool raise_allowance(struct bp_tcache *cache, struct bp_bin *bin, size_t 
     }
     if (!bp_budget_charge_cached(budget_of(cache), bytes - bin->allowance_bytes)) {
         (void)release_unused(cache); /* which may lower this very allowance */
-        if (!bp_tcache_charge(cache, bytes - bin->allowance_bytes))
+        if (!bp_tcache_charge(cache, (size_t)(bin - cache->bins), bytes - bin->allowance_bytes))
             return false;
     }
     bp_owner_add(&cache->allowance_bytes, bytes - bin->allowance_bytes);
@@ -328,18 +328,18 @@ static void charge_and_push(struct bp_tcache *cache, struct bp_slot *slot)
     struct bp_shards *shards = cache->caches->shards;
     slot->next = NULL;
     struct bp_chain chain = {.head = slot, .count = 1, .bytes = slot->dirty_bytes};
-    bool charged = bp_tcache_charge(cache, chain.bytes);
+    bool charged = bp_tcache_charge(cache, slot->class_index, chain.bytes);
     if (!charged) {
         size_t limit_bytes = bp_load_relaxed(&shards->budget->cached_limit_bytes);
         if (!bp_arena_can_move(shards->arena, chain.bytes))
-            bp_evict_refused(&shards->evict, chain.bytes, limit_bytes);
+            bp_evict_refused(&shards->evict, slot->class_index, chain.bytes, limit_bytes);
         bp_count(&cache->counters, BP_COUNT_drops, 1);
         size_t room_bytes = bp_min(bp_budget_room_bytes(shards->budget), limit_bytes / 2);
         room_bytes = bp_align_down(room_bytes, shards->arena->page_bytes);
         if (room_bytes >= KEEP_MIN_BYTES) {
             bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_arena_purge(shards->arena, slot, room_bytes));
             chain.bytes = slot->dirty_bytes;
-            charged = bp_tcache_charge(cache, chain.bytes);
+            charged = bp_tcache_charge(cache, slot->class_index, chain.bytes);
         }
     }
     if (charged)

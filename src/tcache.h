@@ -195,8 +195,8 @@ void bp_tcache_fold_counts(struct bp_tcache *to, struct bp_tcache *from);
 /* In the child, with all locks usable: recovers what all threads had cached and starts counting at zero. */
 void bp_tcaches_after_fork(struct bp_tcaches *caches);
 
-/* Takes memory as cached into the budget, at the price of idle allowances and cold memory. */
-bool bp_tcache_charge(struct bp_tcache *cache, size_t bytes);
+/* Takes memory of a class as cached into the budget, at the price of idle allowances and of what the policy gives. */
+bool bp_tcache_charge(struct bp_tcache *cache, size_t class_index, size_t bytes);
 
 /* --- several places: places.c; with one place nothing happens here ----------------------------------------------- */
 

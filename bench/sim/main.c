@@ -20,7 +20,7 @@ static const char usage[] =
     "Replays traces through the pool and prints what each eviction policy makes of them.\n"
     "  --stream   some of the streams below (default: all, or none if there are traces)\n"
     "  --trace    a recorded one\n"
-    "  --policy   auto, lifo (default: both)\n"
+    "  --policy   auto, lifo, clockpro (default: all)\n"
     "  --cache    BUFPOOL_CACHE_BYTES, in MiB (default: the stream's own; for traces 1/8, 1/4 and 1/2 of their peak)\n"
     "  --decay    BUFPOOL_DECAY_MS (default: the library's)\n"
     "  --no-moves the kernel cannot move pages from one buffer to another\n"
@@ -28,7 +28,8 @@ static const char usage[] =
     "  --write    write the first stream as a trace and stop\n"
     "streams:\n";
 
-static const char *const policies[] = {[BP_EVICTION_AUTO] = "auto", [BP_EVICTION_LIFO] = "lifo"};
+static const char *const policies[] = {[BP_EVICTION_AUTO] = "auto", [BP_EVICTION_LIFO] = "lifo",
+                                      [BP_EVICTION_CLOCKPRO] = "clockpro"};
 enum { POLICIES = sizeof policies / sizeof policies[0] };
 
 struct request {

@@ -313,7 +313,7 @@ SPECIAL = {
     ],
     'scan': [  # one 2 GiB buffer, in a cache that has room for it or not: see victims/scan.c
         *(Case(f'scan {when} 3000', {'CACHE_BYTES': cache, 'DECAY_MS': '400', 'EVICTION': policy}, says=[f'{gone} >= 1500 * MIB'])
-          for when in ('free', 'live') for cache, gone in (('1G', 'dropped_bytes'), ('4G', 'decayed_bytes')) for policy in ('auto', 'lifo')),
+          for when in ('free', 'live') for cache, gone in (('1G', 'dropped_bytes'), ('4G', 'decayed_bytes')) for policy in ('auto', 'lifo', 'clockpro')),
         Case('scan free 0', {'CACHE_BYTES': '140M', 'DECAY_MS': '0'}, says=['dropped_bytes >= 1500 * MIB']),
     ],
     'pressure': [
