@@ -547,6 +547,7 @@ void model_setup_read(struct model_setup *setup, struct model_bytes *bytes)
     options->max_size_bytes = (rest & 8) != 0 ? options->max_size_bytes : BP_MIB;
     setup->commit_is_charged = (rest & 16) != 0;
     setup->pool_id = rest >> 5;
+    options->eviction = setup->pool_id % 3;
     unsigned kernel = next_byte(bytes);
     options->scrub = scrub[kernel >> 2 & 7];
     options->pin = kernel >> 5 & 1;

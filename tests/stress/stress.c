@@ -53,17 +53,19 @@ struct round {
     size_t shard_count;
     size_t size_max;
     unsigned failing_one_in;
+    enum bp_eviction eviction;
 };
 
 static const struct round rounds[] = {
-    {"usual", 4, 512 * BP_MIB, 0, 4, 2 * BP_MIB, 0},
-    {"one shard, tiny caches", 1, 512 * BP_MIB, 0, 1, 300 * BP_KIB, 0},
-    {"no thread caches", 0, 512 * BP_MIB, 0, 2, BP_MIB, 0},
-    {"little cache", 8, 4 * BP_MIB, 0, 4, BP_MIB, 0},
-    {"no cache", 4, 0, 0, 4, BP_MIB, 0},
-    {"little memory", 4, 512 * BP_MIB, 48 * BP_MIB, 4, 3 * BP_MIB, 0},
-    {"large blocks", 2, BP_GIB, 0, 4, 16 * BP_MIB, 0},
-    {"failing kernel", 4, 64 * BP_MIB, 0, 4, 3 * BP_MIB, 4},
+    {"usual", 4, 512 * BP_MIB, 0, 4, 2 * BP_MIB, 0, BP_EVICTION_AUTO},
+    {"one shard, tiny caches", 1, 512 * BP_MIB, 0, 1, 300 * BP_KIB, 0, BP_EVICTION_AUTO},
+    {"no thread caches", 0, 512 * BP_MIB, 0, 2, BP_MIB, 0, BP_EVICTION_AUTO},
+    {"little cache", 8, 4 * BP_MIB, 0, 4, BP_MIB, 0, BP_EVICTION_AUTO},
+    {"no cache", 4, 0, 0, 4, BP_MIB, 0, BP_EVICTION_AUTO},
+    {"little memory", 4, 512 * BP_MIB, 48 * BP_MIB, 4, 3 * BP_MIB, 0, BP_EVICTION_AUTO},
+    {"large blocks", 2, BP_GIB, 0, 4, 16 * BP_MIB, 0, BP_EVICTION_AUTO},
+    {"failing kernel", 4, 64 * BP_MIB, 0, 4, 3 * BP_MIB, 4, BP_EVICTION_AUTO},
+    {"clockpro", 2, 4 * BP_MIB, 0, 4, 600 * BP_KIB, 20, BP_EVICTION_CLOCKPRO},
 };
 enum { ROUNDS = sizeof rounds / sizeof rounds[0] };
 
@@ -299,6 +301,7 @@ static void make_pool(unsigned number)
     options.max_bytes = round_now->max_bytes;
     options.shard_count = round_now->shard_count;
     options.decay_ms = DECAY_MS;
+    options.eviction = round_now->eviction;
     fake_os.commit.one_in = 0;
     memset(&pool, 0, sizeof pool);
     pool_id = number % BP_POOLS_MAX;
