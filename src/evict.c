@@ -113,7 +113,7 @@ void bp_evict_replaced(struct bp_evict *evict, size_t class_index, size_t bytes,
 /* The hot hand. Twice around is enough: the first time marks, the second finds nothing needed. */
 static void demote(struct bp_evict *evict, size_t bytes)
 {
-    for (size_t steps = 0; steps <= 2 * BP_CLASS_COUNT; steps++) {
+    for (size_t steps = 0; steps <= (size_t)2 * BP_CLASS_COUNT; steps++) {
         struct bp_evict_class *class = &evict->classes[bp_load_relaxed(&evict->hot_hand) % BP_CLASS_COUNT];
         size_t resident_bytes = bp_load_relaxed(&class->resident_bytes);
         size_t idle_bytes = bp_min(bp_load_relaxed(&class->low_bytes), resident_bytes);
