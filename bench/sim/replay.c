@@ -44,6 +44,7 @@ struct player {
 static uint64_t now_ns;
 static uint64_t purged_bytes;
 static bool cannot_move;
+static struct bp_arena *arena; /* of the pool that plays */
 
 /* A realloc of a small block touches it, so the pages are real; but hardly any are ever touched. */
 static int purge(void *address, size_t bytes)
@@ -52,9 +53,13 @@ static int purge(void *address, size_t bytes)
     return bp_os_default.purge(address, bytes);
 }
 
+/* What a slot never had is mapped anew with it, and was not purged. */
 static int renew(void *address, size_t bytes, bool accessible)
 {
-    purged_bytes += bytes;
+    struct bp_owner *owner = bp_owner_at(arena, bp_arena_offset(arena, address));
+    const struct bp_slot *slot = bp_slot_of(bp_owner_records(owner), owner, address);
+    size_t start_bytes = (size_t)((char *)address - bp_slot_base(arena, slot));
+    purged_bytes += bp_min(bytes, slot->dirty_bytes - bp_min(slot->dirty_bytes, start_bytes));
     return bp_os_default.renew(address, bytes, accessible);
 }
 
@@ -242,6 +247,7 @@ struct outcome replay(const struct trace *trace, const struct rules *rules)
     now_ns = START_NS + player->time_us * 1000;
     if (bp_pool_init(&player->pool, 0, &options) != 0 || sem_init(&player->done, 0, 0) != 0)
         fail("cannot make a pool");
+    arena = &player->pool.arena;
     for (unsigned i = 0; i < trace->thread_count; i++) {
         struct worker *worker = &player->workers[i];
         worker->player = player;
