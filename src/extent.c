@@ -202,10 +202,10 @@ static size_t late_bytes_of(const struct bp_arena *arena, const struct bp_slot *
     return bp_class_stride_bytes(slot->class_index) - bp_slot_reach_bytes(arena, slot);
 }
 
-void bp_arena_align_with(const struct bp_arena *arena, struct bp_slot *slot, const struct bp_slot *other)
+void bp_arena_align_with(const struct bp_arena *arena, struct bp_slot *empty, const struct bp_slot *other)
 {
-    if (slot->dirty_bytes == 0 && bp_class_stride_bytes(slot->class_index) >= BP_LATE_STRIDE_MIN_BYTES)
-        slot->home += late_bytes_of(arena, other) % BP_HUGE_BYTES - late_bytes_of(arena, slot);
+    if (empty->dirty_bytes == 0 && bp_class_stride_bytes(empty->class_index) >= BP_LATE_STRIDE_MIN_BYTES)
+        empty->home = empty->home - late_bytes_of(arena, empty) + late_bytes_of(arena, other) % BP_HUGE_BYTES;
 }
 
 bool bp_arena_settle(struct bp_arena *arena, struct bp_slot *slot, size_t size_bytes, size_t align_bytes)
