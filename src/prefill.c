@@ -89,7 +89,10 @@ static enum outcome make_buffer(struct filling *filling, unsigned places, size_t
     struct bp_slot *slot = bp_arena_take(&pool->arena, place, class_index);
     if (!slot)
         return NO_MEMORY;
-    (void)bp_arena_settle(&pool->arena, slot, size_bytes, 1);
+    if (!bp_arena_settle(&pool->arena, slot, size_bytes, 1)) {
+        bp_arena_put(&pool->arena, slot);
+        return NO_MEMORY;
+    }
     size_t bytes = bp_slot_extent(&pool->arena, slot, slot->home, size_bytes);
     bytes = bp_arena_whole_bytes(&pool->arena, class_index, bytes);
     enum outcome outcome = FULL_CACHE;

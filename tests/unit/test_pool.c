@@ -741,6 +741,26 @@ Test(pool, blocks_of_any_size_and_alignment_share_the_slots_of_a_large_class)
 
 /* The kernel refuses. */
 
+Test(pool, a_slot_that_keeps_memory_where_a_request_cannot_use_it_is_left)
+{
+    void *blocks[] = {allocate(17 * BP_MIB), allocate(17 * BP_MIB)}; /* one of them begins late */
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        release(blocks[i]);
+    fake_os.purge.fail = FAIL_ALWAYS;
+    size_t size = 32 * BP_MIB - BP_COLOUR_BYTES;
+    size_t refused = 0;
+    for (size_t i = 0; i < LENGTH(blocks); i++) {
+        blocks[i] = allocate(size);
+        refused += !blocks[i];
+        check_audit(i + 1 - refused);
+    }
+    cr_assert_gt(refused, 0);
+    check_size(counted(BP_COUNT_no_memory), refused);
+    fake_os.purge.fail = 0;
+    cr_assert_not_null(allocate(size));
+    check_audit(LENGTH(blocks) + 1 - refused);
+}
+
 Test(pool, without_memory_there_is_no_block_and_old_ones_stay)
 {
     void *block = allocate(100000);

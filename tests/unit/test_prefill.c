@@ -65,6 +65,18 @@ static struct bp_stats_snapshot stats_now(void)
     return stats;
 }
 
+/* Of two slots one begins too late for so large a buffer, and the kernel does not let it begin anew. */
+Test(prefill, slots_that_keep_memory_in_the_wrong_place_are_left)
+{
+    prefill((char[]){"17M:2"});
+    fake_os.purge.fail = FAIL_ALWAYS;
+    (void)bp_pool_trim(&pool);
+    bp_prefill(&pool, (char[]){"32764K:2"});
+    struct audit audit = audit_pool(&pool);
+    cr_assert_str_empty(audit.problem, "%s", audit.problem);
+    cr_assert_leq(audit.cached_count, 1);
+}
+
 Test(prefill, the_first_requests_hit)
 {
     check_cut("1M:64,256K:8", 72, NULL);
