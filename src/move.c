@@ -19,6 +19,12 @@
 #define MAPPINGS_KEPT ((size_t)16384)
 #define MAPPINGS_PER_MOVE 2
 #define MOVES_PER_COUNT ((size_t)256)
+/*
+ * An empty slot of many mappings is mapped anew before it is moved to, so that they are few and known. Pages that bring
+ * unknown ones along leave it no better known, and each time would take longer than the moves: a prime, lest of slots
+ * that change roles in turn it is always the same one.
+ */
+#define UNSEEN_PER_RENEWAL 7
 /* When there are too many, the program may give some back: one refusal in so many looks. */
 #define REFUSALS_PER_COUNT 1024
 
@@ -118,7 +124,10 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
     size_t end_page = (to_bytes + bytes) / arena->page_bytes;
     uint32_t seams[2 * BP_SEAMS_MAX + 2];
     unsigned seam_count = seams_after(from, from_page, to, to_page, end_page, seams);
-    if (seam_count > BP_SEAMS_MAX && to->dirty_bytes == 0 && bp_arena_renew(arena, to))
+    bool brings_unknown = from->seam_count > BP_SEAMS_MAX;
+    if (seam_count > BP_SEAMS_MAX && to->dirty_bytes == 0 &&
+        (!brings_unknown || bp_load_relaxed(&arena->moves_unseen) % UNSEEN_PER_RENEWAL == 0) &&
+        bp_arena_renew(arena, to))
         seam_count = seams_after(from, from_page, to, to_page, end_page, seams);
     if (to->seam_count == 0 ? !bp_arena_may_move(arena) : !bp_load_relaxed(&arena->can_move))
         return -ENOMEM;

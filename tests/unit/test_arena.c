@@ -528,6 +528,38 @@ Test(arena, mappings_of_pages_that_moved_to_and_fro_go_with_the_pages)
     cr_assert_leq(mappings_of_arena(), before + slot_count, "what was purged is whole again");
 }
 
+/* As a block does that grows and is freed, again and again. */
+Test(arena, slots_that_change_roles_are_mapped_anew_now_and_then)
+{
+    enum { turns = 3000, pages_max = 200 };
+    if (!bp_os_moves_across())
+        cr_skip_test("this kernel does not move several mappings at once");
+    struct bp_slot *from = take_dirty(CLASS_1M, 8 * page);
+    struct bp_slot *to = take_dirty(CLASS_1M, 4 * page);
+    struct bp_slot *spare = bp_arena_take(&arena, 0, CLASS_1M);
+    uint64_t random = 1;
+    size_t mappings_max = 0;
+    from->live = from->home;
+    from->seam_count = to->seam_count = BP_SEAMS_MAX + 1;
+    for (unsigned i = 0; i < turns; i++) {
+        size_t bytes = (1 + random_below(&random, pages_max)) * page;
+        if (random_below(&random, 4) == 0)
+            cr_assert_eq(bp_arena_extend(&arena, from, bytes), 0);
+        memset(bp_slot_base(&arena, from), (int)i, from->dirty_bytes);
+        cr_assert_eq(bp_arena_relocate(&arena, from, to, spare, bp_max(from->dirty_bytes, bytes)), 0);
+        cr_assert_eq((unsigned char)bp_slot_base(&arena, to)[0], (unsigned char)i);
+        struct bp_slot *empty = from;
+        from = to;
+        to = spare;
+        spare = empty;
+        if (i % 64 == 0)
+            mappings_max = bp_max(mappings_max, mappings_of_arena());
+    }
+    cr_assert_leq(mappings_max, 40, "%zu mappings", mappings_max);
+    cr_assert_gt(fake_os.renew.calls, turns / 20);
+    cr_assert_lt(fake_os.renew.calls, turns / 2);
+}
+
 /* A slot that is never purged may be moved to without end. */
 Test(arena, where_mappings_run_short_none_are_added_to_many)
 {
