@@ -84,7 +84,10 @@ static const char *reason_to_stay_out(const struct bp_options *options)
 extern void _IO_list_lock(void);   // NOLINT(bugprone-reserved-identifier)
 extern void _IO_list_unlock(void); // NOLINT(bugprone-reserved-identifier)
 
-/* What the fork that is going on locked; under the streams' lock if there are several threads. */
+/*
+ * What the fork that is going on locked; under the streams' lock if there are several threads. Written only when it
+ * changes: a shell forks again and again, and parent and child would copy the page each time.
+ */
 static struct bp_pool *locked_pool;
 static bool has_locked_streams;
 
@@ -93,8 +96,10 @@ static void before_fork(void)
     bool has_threads = !__libc_single_threaded;
     if (has_threads)
         _IO_list_lock();
-    has_locked_streams = has_threads;
-    locked_pool = bp_process_pool_peek();
+    if (has_locked_streams != has_threads)
+        has_locked_streams = has_threads;
+    if (locked_pool != bp_process_pool_peek())
+        locked_pool = bp_process_pool_peek();
     if (locked_pool)
         bp_pools_prefork(&locked_pool, 1);
 }
@@ -153,7 +158,8 @@ __attribute__((constructor)) static void start(void)
         /* Now what is to be there at the first request; and as those that came while it makes a pool are not erased. */
         if (options->prefill[0] != '\0' || options->scrub != BP_SCRUB_OFF || options->harden != 0)
             (void)bp_process_pool_get();
-        if (bp_load_relaxed(&bp_process_pool.budget.cached_bytes) > 0)
+        struct bp_pool *pool = bp_process_pool_peek();
+        if (pool && bp_load_relaxed(&pool->budget.cached_bytes) > 0)
             bp_ticker_arm();
         if (options->stats_signal[0] != '\0')
             bp_onsignal_start(options->stats_signal);
