@@ -26,9 +26,18 @@ static _Atomic(pid_t) reporter; /* the process that has not reported its end yet
 
 void bp_dump_start(void)
 {
-    bp_store_relaxed(&bp_dump_asked, 0);
+    if (bp_load_relaxed(&bp_dump_asked) != 0) /* no page of a forked child is copied for nothing */
+        bp_store_relaxed(&bp_dump_asked, 0);
     if (bp_process_options.stats != BP_STATS_OFF)
         bp_store_relaxed(&reporter, getpid());
+}
+
+/* Not time(): the C library chooses among several, in each program that begins. */
+static size_t seconds_since_1970(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (size_t)now.tv_sec;
 }
 
 /* The path with %p, %e, %t and %% expanded. */
@@ -47,7 +56,7 @@ static void expand_path(struct bp_text *path, const char *pattern)
             bp_text_add(path, "%s", program_invocation_short_name);
             break;
         case 't':
-            bp_text_add(path, "%zu", (size_t)time(NULL));
+            bp_text_add(path, "%zu", seconds_since_1970());
             break;
         case '%':
             bp_text_add(path, "%%");

@@ -12,7 +12,13 @@
 #include "atomic.h"
 #include "pool.h"
 
-enum { BP_PROCESS_POOL_ID = 0, BP_PAGE_MAX_BYTES = 64 * 1024 };
+/* The largest page there may be. Where alignment asks for more than a page, the loader makes four system calls more. */
+#ifdef __x86_64__
+enum { BP_PAGE_MAX_BYTES = 4096 };
+#else
+enum { BP_PAGE_MAX_BYTES = 64 * 1024 };
+#endif
+enum { BP_PROCESS_POOL_ID = 0 };
 
 /* Requests below it are forwarded. Relaxed: who reads an old value forwards, which is always right. */
 extern BP_HIDDEN _Atomic(size_t) bp_threshold_bytes;
