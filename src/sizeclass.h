@@ -24,6 +24,7 @@ enum {
 
 #define BP_SIZE_MAX_BYTES ((size_t)16 << 30)
 #define BP_ALIGN_MAX_BYTES ((size_t)1 << 30)
+#define BP_LARGE_STRIDE_MIN_BYTES ((size_t)8 << 20)
 #define BP_LATE_STRIDE_MIN_BYTES ((size_t)32 << 20)
 
 _Static_assert(BP_SIZE_MAX_BYTES + BP_COLOUR_BYTES <= (size_t)1 << BP_STRIDE_SHIFT_MAX, "the largest request fits");
@@ -49,6 +50,16 @@ BP_ALWAYS_INLINE unsigned bp_class_stride_shift(size_t class_index)
 BP_ALWAYS_INLINE size_t bp_class_stride_bytes(size_t class_index)
 {
     return (size_t)1 << bp_class_stride_shift(class_index);
+}
+
+/*
+ * Is a buffer of the class too large for a processor's cache to keep it beside others? Of these a thread holds one, the
+ * one with the lowest address, and the rest waits in the shards: a loop that frees two takes the same one first each
+ * time, and writes to less memory in all than if it took the newest.
+ */
+BP_ALWAYS_INLINE bool bp_class_is_large(size_t class_index)
+{
+    return bp_class_stride_bytes(class_index) >= BP_LARGE_STRIDE_MIN_BYTES;
 }
 
 /*

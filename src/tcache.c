@@ -303,7 +303,7 @@ static bool keep(struct bp_tcache *cache, struct bp_slot *slot)
     struct bp_bin *bin = &cache->bins[slot->class_index];
     size_t cached_bytes = bp_load_relaxed(&bin->cached_bytes) + slot->dirty_bytes;
     if (cached_bytes > cache->caches->buffers_max * bp_class_stride_bytes(slot->class_index) ||
-        !raise_allowance(cache, bin, cached_bytes))
+        (bin->head && bp_class_is_large(slot->class_index)) || !raise_allowance(cache, bin, cached_bytes))
         return false;
     slot->next = bin->head;
     bin->head = slot;
@@ -387,12 +387,13 @@ struct bp_slot *bp_tcache_refill(struct bp_tcache *cache, size_t class_index, si
     struct bp_shards *shards = caches->shards;
     size_t bytes_max = bp_min(caches->buffers_max * bp_class_stride_bytes(class_index), caches->bytes_max) / 2;
     bytes_max = bp_min(bytes_max, REFILL_MAX_BYTES);
+    size_t others_max = bp_class_is_large(class_index) ? 0 : caches->buffers_max / 2;
     struct bp_chain chain = {0};
     unsigned step = 0;
     for (; step < shards->per_place && !chain.head; step++) {
         unsigned shard = bp_shard_in(shards, bp_tcache_place(cache), cache->shard + step);
-        chain = bp_shard_pop(shards, shard, class_index, dirty_bytes, 1 + caches->buffers_max / 2,
-                             dirty_bytes + bytes_max, &cache->counters);
+        chain = bp_shard_pop(shards, shard, class_index, dirty_bytes, 1 + others_max, dirty_bytes + bytes_max,
+                             &cache->counters);
     }
     struct bp_slot *first = chain.head;
     if (!first)
@@ -433,6 +434,8 @@ void bp_tcache_give(struct bp_tcache *cache, struct bp_slot *slot)
         charge_and_push(cache, slot);
     } else if (keep(cache, slot)) {
         bin->gives++;
+    } else if (bp_class_is_large(class_index) && bin->head && bin->head->home < slot->home) {
+        charge_and_push(cache, slot);
     } else {
         flush_half(cache, class_index);
         if (keep(cache, slot))

@@ -204,6 +204,38 @@ Test(tcache, overflow_goes_to_the_home_shard_in_halves)
     check_charges(cache);
 }
 
+/* A loop that has two at a time goes on with the same two, in the same order. */
+Test(tcache, of_large_buffers_the_one_with_the_lowest_address_is_the_next_hit)
+{
+    enum { LARGE_KEY = 23, LARGE = LARGE_KEY - BP_STRIDE_SHIFT_MIN };
+    check(bp_class_is_large(LARGE) && !bp_class_is_large(LARGE - 1));
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    struct bp_slot *slots[3];
+    for (size_t i = 0; i < LENGTH(slots); i++)
+        slots[i] = take_slot(LARGE, 5);
+    check(slots[0]->home < slots[1]->home && slots[1]->home < slots[2]->home);
+    static const size_t orders[][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    for (size_t i = 0; i < LENGTH(orders); i++) {
+        for (size_t j = 0; j < LENGTH(slots); j++) {
+            struct bp_slot *slot = slots[orders[i][j]];
+            bp_owner_add(&cache->misses[LARGE].fresh, 1u);
+            if (!bp_tcache_push(cache, LARGE_KEY, slot, slot->home))
+                bp_tcache_give(cache, slot);
+            check_size(bin_count(cache, LARGE), 1);
+        }
+        check_charges(cache);
+        cr_assert_eq(bp_tcache_pop(cache, LARGE, 4 * page), slots[0]->home);
+        slots[0]->live = NULL;
+        bool stolen;
+        for (int j = 0; j < 2; j++) {
+            struct bp_slot *slot = bp_tcache_refill(cache, LARGE, 5 * page, &stolen);
+            cr_assert(slot == slots[1] || slot == slots[2]);
+            check_size(bin_count(cache, LARGE), 0);
+        }
+        check_charges(cache);
+    }
+}
+
 /* Its buffers must be found by the threads that take them. */
 Test(tcache, a_thread_that_only_frees_keeps_nothing)
 {
