@@ -356,7 +356,7 @@ size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_
 bool bp_arena_settle(struct bp_arena *arena, struct bp_slot *slot, size_t size_bytes, size_t align_bytes);
 
 /* A large slot without memory begins where the kernel can move whole page tables to it from the other one, or back. */
-void bp_arena_align_with(const struct bp_arena *arena, struct bp_slot *empty, const struct bp_slot *other);
+void bp_arena_align_with(struct bp_arena *arena, struct bp_slot *empty, const struct bp_slot *other);
 
 /* Maps whole pages of a slot anew, accessible if it is in use: zeros, and no advice is left. 0 or a negative errno. */
 int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes, bool accessible);

@@ -202,21 +202,28 @@ static size_t late_bytes_of(const struct bp_arena *arena, const struct bp_slot *
     return bp_class_stride_bytes(slot->class_index) - bp_slot_reach_bytes(arena, slot);
 }
 
-void bp_arena_align_with(const struct bp_arena *arena, struct bp_slot *empty, const struct bp_slot *other)
+/* An empty slot begins so late from now on. Its seams count from its start, so it is one mapping again before. */
+static bool begin(struct bp_arena *arena, struct bp_slot *slot, size_t late_bytes)
+{
+    size_t before_bytes = late_bytes_of(arena, slot);
+    if (before_bytes != late_bytes && slot->seam_count > 0 && !bp_arena_renew(arena, slot))
+        return false;
+    slot->home = slot->home - before_bytes + late_bytes;
+    return true;
+}
+
+void bp_arena_align_with(struct bp_arena *arena, struct bp_slot *empty, const struct bp_slot *other)
 {
     if (empty->dirty_bytes == 0 && bp_class_stride_bytes(empty->class_index) >= BP_LATE_STRIDE_MIN_BYTES)
-        empty->home = empty->home - late_bytes_of(arena, empty) + late_bytes_of(arena, other) % BP_HUGE_BYTES;
+        (void)begin(arena, empty, late_bytes_of(arena, other) % BP_HUGE_BYTES);
 }
 
 bool bp_arena_settle(struct bp_arena *arena, struct bp_slot *slot, size_t size_bytes, size_t align_bytes)
 {
-    size_t late_bytes = late_bytes_of(arena, slot);
-    if (BP_LIKELY(late_bytes == 0 || (size_bytes + BP_COLOUR_BYTES <= bp_slot_reach_bytes(arena, slot) &&
-                                      ((uintptr_t)bp_slot_base(arena, slot) & (align_bytes - 1)) == 0)))
+    if (BP_LIKELY(late_bytes_of(arena, slot) == 0 ||
+                  (size_bytes + BP_COLOUR_BYTES <= bp_slot_reach_bytes(arena, slot) &&
+                   ((uintptr_t)bp_slot_base(arena, slot) & (align_bytes - 1)) == 0)))
         return true;
     (void)bp_arena_purge(arena, slot, 0);
-    if (slot->dirty_bytes > 0)
-        return false;
-    slot->home -= late_bytes;
-    return true;
+    return slot->dirty_bytes == 0 && begin(arena, slot, 0);
 }

@@ -492,6 +492,58 @@ static size_t mappings_of_arena(void)
     return count;
 }
 
+/* Does the kernel pass from one mapping to the next only where the slot says so? */
+static bool knows_its_seams(const struct bp_slot *slot)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    cr_assert_not_null(maps);
+    bool known = true;
+    char line[512];
+    while (fgets(line, sizeof line, maps)) {
+        size_t offset = strtoull(line, NULL, 16) - (uintptr_t)bp_slot_base(&arena, slot);
+        bool found = offset == 0 || offset >= bp_slot_reach_bytes(&arena, slot) || slot->seam_count > BP_SEAMS_MAX;
+        for (unsigned i = 0; !found && i < slot->seam_count; i++)
+            found = slot->seam_pages[i] * page == offset;
+        known = known && found;
+    }
+    (void)fclose(maps);
+    return known;
+}
+
+/* A kernel that moves one mapping at a time does harm where it is asked for two. */
+Test(arena, a_slot_that_begins_elsewhere_knows_its_seams)
+{
+    struct bp_slot *from = take_dirty(CLASS_64M, 8 * page);
+    struct bp_slot *slot = take_late(CLASS_64M);
+    struct bp_slot *early = take_dirty(CLASS_1M, page);
+    const struct bp_slot *late = take_late(CLASS_64M + 1);
+    if (bp_arena_purge(&arena, slot, 0) == 0 || bp_arena_move(&arena, from, slot, 4 * page) != 0)
+        cr_skip_test("this kernel cannot move pages and keep the place");
+    cr_assert(knows_its_seams(slot));
+    cr_assert_eq(bp_arena_move(&arena, slot, early, 4 * page), 0);
+    bp_arena_align_with(&arena, slot, late);
+    cr_assert(knows_its_seams(slot));
+    cr_assert_eq(bp_arena_move(&arena, from, slot, 4 * page), 0);
+    cr_assert(knows_its_seams(slot));
+    cr_assert_eq(bp_arena_move(&arena, slot, early, 4 * page), 0);
+    cr_assert(bp_arena_settle(&arena, slot, bp_class_stride_bytes(CLASS_64M) - BP_COLOUR_BYTES, 1));
+    cr_assert(knows_its_seams(slot));
+}
+
+Test(arena, a_slot_whose_seams_stay_begins_where_it_did)
+{
+    struct bp_slot *slot = take_late(CLASS_64M);
+    const struct bp_slot *early = take_dirty(CLASS_1M, page);
+    check_size(bp_arena_purge(&arena, slot, 0), 4 * page);
+    slot->seam_count = 1;
+    slot->seam_pages[0] = 4;
+    const char *home = slot->home;
+    fake_os.renew.fail = FAIL_ALWAYS;
+    bp_arena_align_with(&arena, slot, early);
+    cr_assert_not(bp_arena_settle(&arena, slot, bp_class_stride_bytes(CLASS_64M) - BP_COLOUR_BYTES, 1));
+    cr_assert_eq(slot->home, home);
+}
+
 /* Else a program that runs for long has none left for itself. */
 Test(arena, mappings_of_pages_that_moved_to_and_fro_go_with_the_pages)
 {
