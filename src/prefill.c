@@ -94,7 +94,8 @@ static enum outcome make_buffer(struct filling *filling, unsigned places, size_t
         return NO_MEMORY;
     }
     size_t bytes = bp_slot_extent(&pool->arena, slot, slot->home, size_bytes);
-    bytes = bp_arena_whole_bytes(&pool->arena, class_index, bytes);
+    /* A slot that could not be emptied may have more. */
+    bytes = bp_max(bp_arena_whole_bytes(&pool->arena, class_index, bytes), slot->dirty_bytes);
     enum outcome outcome = FULL_CACHE;
     if (bp_budget_charge_cached(&pool->budget, bytes)) {
         outcome = fill(filling, slot, bytes);

@@ -77,6 +77,17 @@ Test(prefill, slots_that_keep_memory_in_the_wrong_place_are_left)
     cr_assert_leq(audit.cached_count, 1);
 }
 
+/* What could not be emptied holds more than the next buffer needs. */
+Test(prefill, a_slot_that_keeps_memory_counts_with_all_of_it)
+{
+    fake_os.populate.fail = fake_os.purge.fail = 1;
+    fake_os.populate_error = -ENOMEM;
+    prefill((char[]){"1900K:1,1100K:1"});
+    struct audit audit = audit_pool(&pool);
+    check_size(audit.cached_count, 1);
+    cr_assert_geq(audit.cached_bytes, 1900 * BP_KIB);
+}
+
 Test(prefill, the_first_requests_hit)
 {
     check_cut("1M:64,256K:8", 72, NULL);
