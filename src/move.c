@@ -154,6 +154,13 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
     return 0;
 }
 
+/* All pages of a free slot moved away. Advice to the kernel did not, and must not be found by who uses it next. */
+static void forget_advice(struct bp_arena *arena, struct bp_slot *empty)
+{
+    if (bp_slot_wants_huge(empty) || bp_huge_must_renew(&arena->huge, empty->class_index))
+        (void)bp_arena_renew(arena, empty);
+}
+
 int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *to, size_t bytes)
 {
     BP_ASSERT(bp_slot_place(arena, from) == bp_slot_place(arena, to));
@@ -164,6 +171,8 @@ int bp_arena_move(struct bp_arena *arena, struct bp_slot *from, struct bp_slot *
         return error;
     bp_arena_set_dirty(arena, from, from->dirty_bytes - bytes);
     bp_arena_set_dirty(arena, to, to->dirty_bytes + bytes);
+    if (from->dirty_bytes == 0)
+        forget_advice(arena, from);
     return 0;
 }
 
@@ -224,6 +233,7 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
         (void)bp_arena_purge(arena, from, 0);
     } else {
         bp_arena_set_dirty(arena, from, 0);
+        forget_advice(arena, from);
     }
     return 0;
 }

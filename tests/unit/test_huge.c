@@ -113,6 +113,18 @@ Test(huge, purged_as_a_whole)
     check_size(pool.budget.footprint_bytes, 0);
 }
 
+Test(huge, no_advice_stays_where_pages_moved_away)
+{
+    make_pool(BP_HUGEPAGES_ON);
+    char *block = bp_pool_alloc_slow(&pool, 7 * BP_MIB, 1);
+    block = bp_pool_realloc(&pool, block, 20 * BP_MIB);
+    cr_assert_not_null(block);
+    if (!arena->can_move)
+        cr_skip_test("this kernel cannot move pages and keep the place");
+    check_size(fake_os.renew.calls, 1);
+    check_audit();
+}
+
 /* What a program touches here and there must not become huge because another block of the class was dense. */
 Test(huge, calloc_leaves_no_advice_on_what_is_used_sparsely)
 {

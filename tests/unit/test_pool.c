@@ -985,6 +985,20 @@ Test(pool, huge_pages_that_cannot_be_mapped_anew_are_given_back_as_others)
     cr_assert(is_zero(block, 5000000));
 }
 
+Test(pool, advice_on_huge_pages_ends_where_the_pages_moved_away)
+{
+    char *block = allocate(5000000);
+    const struct bp_slot *slot = bp_arena_live_slot(&pool.arena, block);
+    bp_arena_want_huge(&pool.arena, block, 5000000);
+    block = bp_pool_realloc(&pool, block, 50000000);
+    if (counted(BP_COUNT_realloc_moved) == 0)
+        cr_skip_test("this kernel cannot move pages and keep the place");
+    cr_assert(bp_slot_wants_huge(bp_arena_live_slot(&pool.arena, block)));
+    cr_assert_not(bp_slot_wants_huge(slot));
+    check_size(fake_os.renew.calls, 1);
+    check_audit(1);
+}
+
 /* Sparse use after dense use with huge pages: not one of them more. */
 Test(pool, zeros_by_dropping_pages_come_without_huge_pages)
 {
