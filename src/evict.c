@@ -104,9 +104,14 @@ void bp_evict_gave_back(struct bp_evict *evict, size_t class_index, size_t bytes
         turn_generation(evict);
 }
 
-void bp_evict_replaced(struct bp_evict *evict, size_t class_index, size_t bytes, size_t limit_bytes)
+void bp_evict_replaced(struct bp_evict *evict, size_t class_index, size_t trial_bytes, size_t bytes,
+                       size_t limit_bytes)
 {
-    (void)bp_take_relaxed(&evict->classes[class_index].trial_bytes, bytes);
+    struct bp_evict_class *class = &evict->classes[class_index];
+    /* Where all there was on trial, bp_evict_left() has seen to it. */
+    size_t left_bytes = trial_bytes - bp_min(trial_bytes, bytes);
+    if (bp_load_relaxed(&class->trial_bytes) > left_bytes)
+        bp_store_relaxed(&class->trial_bytes, left_bytes);
     bp_evict_gave_back(evict, class_index, bytes, limit_bytes);
 }
 

@@ -79,9 +79,10 @@ void bp_evict_left(struct bp_evict *evict, size_t class_index, size_t bytes);
 void bp_evict_used(struct bp_evict *evict, size_t class_index, size_t bytes, size_t limit_bytes);
 /* A request found no buffer. */
 void bp_evict_missed(struct bp_evict *evict, size_t class_index, size_t bytes, size_t limit_bytes);
-/* Bytes of a class were given back for want of room; they had lain on trial. */
+/* Bytes of a class were given back for want of room: a newcomer's; some of the `trial_bytes` that lay on trial. */
 void bp_evict_gave_back(struct bp_evict *evict, size_t class_index, size_t bytes, size_t limit_bytes);
-void bp_evict_replaced(struct bp_evict *evict, size_t class_index, size_t bytes, size_t limit_bytes);
+void bp_evict_replaced(struct bp_evict *evict, size_t class_index, size_t trial_bytes, size_t bytes,
+                       size_t limit_bytes);
 /*
  * A buffer of the class wants room of `bytes`: puts on trial what is hot beyond all but the goal, or, if the newcomer
  * has proven itself, as much as that needs. Is enough on trial then?

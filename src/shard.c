@@ -321,7 +321,7 @@ static size_t replace(struct bp_shards *shards, unsigned first_place, size_t cla
             unsigned place = (first_place + i) % place_count;
             given_bytes += purge_class(shards, place, victim, wanted_bytes - given_bytes, pop_hot, counters);
         }
-        bp_evict_replaced(evict, victim, given_bytes, limit_bytes);
+        bp_evict_replaced(evict, victim, trial_bytes, given_bytes, limit_bytes);
         purged += given_bytes;
         if (given_bytes == 0) /* others were quicker, or the kernel keeps it */
             break;

@@ -99,6 +99,16 @@ Test(evict, a_newcomer_on_trial_makes_way_for_the_next)
 }
 
 /* The old size gives way without any sweep. */
+Test(evict, what_is_left_of_a_class_on_trial_stays_on_trial)
+{
+    (void)burst(CLASS, BP_MIB, 30); /* hot, and the rest is for trial */
+    (void)burst(OTHER, BP_MIB, 2);
+    check_size(bp_evict_trial_bytes(&shards.evict), 2 * BP_MIB);
+    (void)burst(HUGE, BP_MIB, 1);
+    check_size(cached_mib(OTHER) + cached_mib(HUGE), 2);
+    check_size(bp_evict_trial_bytes(&shards.evict), 2 * BP_MIB);
+}
+
 Test(evict, a_program_that_goes_over_to_another_size_finds_it_warm)
 {
     for (int i = 0; i < 4; i++)
