@@ -70,12 +70,13 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
     arena->unit_shift = (unsigned)bp_ceil_log2(unit_bytes);
     uintptr_t start = bp_align_up((uintptr_t)arena->reservation, unit_bytes);
     uintptr_t end = bp_align_down((uintptr_t)arena->reservation + bytes, unit_bytes);
+    /* A system call before the size: a free of what is not ours may read base and size while they are set. */
+    bp_store_relaxed(&arena->base, start);
     arena->owners = bp_meta_alloc(meta, (end - start) / unit_bytes * sizeof arena->owners[0]);
     if (!arena->owners) {
         bp_arena_fini(arena);
         return -ENOMEM;
     }
-    bp_store_relaxed(&arena->base, start);
     bp_store_release(&arena->bytes, end - start);
     return 0;
 }
@@ -176,6 +177,8 @@ void bp_arena_shrink(struct bp_arena *arena)
 
 bool bp_arena_is_hole(struct bp_arena *arena, const void *p)
 {
+    if (BP_UNLIKELY(!bp_arena_contains(arena, p))) /* it was asked while the arena was made or shrunk */
+        return true;
     if (!bp_load_acquire(&arena->has_holes)) /* pairs with release in bp_arena_shrink() */
         return false;
     struct bp_owner *owner = bp_owner_at(arena, bp_arena_offset(arena, p));

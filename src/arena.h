@@ -117,7 +117,7 @@ struct bp_arena_place {
 };
 
 struct bp_arena {
-    /* Read by every free. const once base is set; zero before, so that no pointer is ours. */
+    /* Read by every free. The size is zero before the base is set, so that no pointer is ours. Const but for holes. */
     _Atomic(uintptr_t) base;
     _Atomic(size_t) bytes;
     unsigned unit_shift;
@@ -246,7 +246,7 @@ BP_ALWAYS_INLINE struct bp_slot *bp_slot_of(uintptr_t records, const struct bp_o
     return bp_slot_by_key(records, owner->key, p);
 }
 
-/* True when `p`, which the arena contains, is no address of a slot: somebody else's, by then. */
+/* True when `p`, which the arena contained a moment ago, is no address of a slot: somebody else's, by then. */
 bool bp_arena_is_hole(struct bp_arena *arena, const void *p);
 
 BP_ALWAYS_INLINE char *bp_slot_base(const struct bp_arena *arena, const struct bp_slot *slot)

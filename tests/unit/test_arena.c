@@ -67,6 +67,16 @@ Test(arena, contains_its_own_addresses_only)
     cr_assert_not(bp_arena_contains(&arena, (char *)UINTPTR_MAX));
 }
 
+/* A free may see the size of an arena that is just being made, and not yet its base. */
+Test(arena, what_only_seemed_to_be_its_own_is_anybodys)
+{
+    struct bp_arena half = {.bytes = BP_TIB};
+    char *low = (char *)(64 * BP_MIB); // NOLINT(performance-no-int-to-ptr)
+    cr_assert(bp_arena_contains(&half, low));
+    cr_assert(bp_arena_is_hole(&arena, low));
+    cr_assert_not(bp_arena_is_hole(&arena, (char *)arena.base));
+}
+
 Test(arena, before_it_is_made_nothing_is_its_own)
 {
     struct bp_arena none = {0};
