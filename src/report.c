@@ -215,6 +215,8 @@ static void add_memory(struct bp_text *text, const struct bp_stats_snapshot *sta
     add_amount(text, ", over a limit", counters[BP_COUNT_dropped_bytes]);
     add_amount(text, ", trimmed", counters[BP_COUNT_trimmed_bytes]);
     add_amount(text, ", outgrown", counters[BP_COUNT_outgrown_bytes]);
+    add_amount(text, ", begun elsewhere", counters[BP_COUNT_settled_bytes]);
+    add_amount(text, ", in short memory", counters[BP_COUNT_pressure_bytes]);
     bp_text_add(text, "; idle thread caches emptied %zu\n", counters[BP_COUNT_drained_caches]);
 }
 

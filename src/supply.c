@@ -349,9 +349,14 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
     bool has_room = true;
     if (!slot)
         slot = take_missed(pool, cache, class_index, dirty_bytes, &source, &has_room);
-    if (slot && !bp_arena_settle(&pool->arena, slot, size_bytes, align_bytes)) {
-        bp_supply_put_back(pool, cache, slot);
-        slot = NULL;
+    if (slot) {
+        size_t held_bytes = slot->dirty_bytes;
+        bool fits = bp_arena_settle(&pool->arena, slot, size_bytes, align_bytes);
+        bp_count(&cache->counters, BP_COUNT_settled_bytes, held_bytes - slot->dirty_bytes);
+        if (!fits) {
+            bp_supply_put_back(pool, cache, slot);
+            slot = NULL;
+        }
     }
     if (!slot) {
         bp_count(&cache->counters, BP_COUNT_no_memory, 1);

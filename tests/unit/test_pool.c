@@ -739,6 +739,18 @@ Test(pool, blocks_of_any_size_and_alignment_share_the_slots_of_a_large_class)
     }
 }
 
+Test(pool, what_a_slot_loses_that_begins_elsewhere_is_counted)
+{
+    void *blocks[] = {allocate(17 * BP_MIB), allocate(17 * BP_MIB)}; /* one of them begins late */
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        release(blocks[i]);
+    for (size_t i = 0; i < LENGTH(blocks); i++)
+        cr_assert_not_null(allocate(32 * BP_MIB - BP_COLOUR_BYTES));
+    cr_assert_geq(counted(BP_COUNT_settled_bytes), 17 * BP_MIB);
+    check_size(counted(BP_COUNT_settled_bytes), fake_os.purged_bytes);
+    check_audit(LENGTH(blocks));
+}
+
 /* The kernel refuses. */
 
 Test(pool, a_slot_that_keeps_memory_where_a_request_cannot_use_it_is_left)
