@@ -5,7 +5,7 @@
  * Pool: one arena, its shards and its thread caches behind allocate and free.
  *
  * Why:     the preload object has one pool, programs that use the library may have several; nothing here is global but
- *          bp_tls.
+ *          bp_thread.
  * Layer:   7.
  * Owns:    all of it.
  * Failure: NULL means that the caller should use another allocator; counters say why. errno is never changed.
@@ -43,7 +43,7 @@ struct bp_pool {
 };
 
 /*
- * Makes a pool in zeroed memory. `id` is its index into bp_tls. 0 or a negative errno, with everything given back.
+ * Makes a pool in zeroed memory. `id` is its index into what bp_thread has of each. 0 or a negative errno, with everything given back.
  */
 int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *options);
 /* Gives everything back, live blocks included. No thread may be using the pool. */

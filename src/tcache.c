@@ -477,7 +477,7 @@ static bool look_for_idle_bins_locked(struct bp_tcache *cache)
 /* Replaces the owner's pointer, if it is still what it was. */
 static bool replace(struct bp_tcache *cache, struct bp_tcache *from, struct bp_tcache *to)
 {
-    /* acquire: pairs with release in on_thread_exit(), whose thread has done its last operation */
+    /* acquire: pairs with release in end_in_pool(), whose thread has done its last operation */
     return atomic_compare_exchange_strong_explicit(&cache->thread->caches[cache->caches->id], &from, to,
                                                    memory_order_acquire, memory_order_acquire);
 }
@@ -494,7 +494,7 @@ static size_t detach_locked(struct bp_tcaches *caches, bool idle_only)
     return count;
 }
 
-/* A detached cache belongs to us now. No system call: what nobody needs waits in the cold lists. */
+/* A detached cache belongs to us now. No system call, unless a shard is full: what nobody needs waits in cold lists. */
 static void empty_detached_locked(struct bp_tcache *cache, bool idle_only, struct bp_counters *counters)
 {
     struct bp_tcaches *caches = cache->caches;
