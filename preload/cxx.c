@@ -73,6 +73,21 @@ BP_COLD static void find_custom(void)
     bp_store_release(&custom.searched, true); /* pairs with acquire in have_custom() */
 }
 
+/*
+ * At the start, for the reasons of ranges.c. Not where the program's own operators must be kept company by the C++
+ * library's, as dlopen() would start that one, perhaps before its time.
+ */
+__attribute__((constructor)) static void find_early(void)
+{
+    bool has_others = bp_real_find_next("_Znwm") != NULL;
+    if (bp_real_is_replaced("_Znwm") || bp_real_is_replaced("_ZdlPv"))
+        return;
+    if (has_others)
+        find_custom();
+    else
+        bp_store_release(&custom.searched, true); /* pairs with acquire in have_custom() */
+}
+
 BP_ALWAYS_INLINE void have_custom(void)
 {
     if (BP_UNLIKELY(!bp_load_acquire(&custom.searched)))

@@ -196,24 +196,6 @@ BP_EXPORT void *realloc(void *p, size_t size)
     return moved ? moved : move_out_large(p, size);
 }
 
-/*
- * The realloc that the program uses. Not ours, perhaps: an allocator that was loaded before us need not have all entry
- * points (jemalloc and tcmalloc have no reallocarray), and then its blocks come to those of ours.
- */
-static void *programs_realloc(void *p, size_t size)
-{
-    static _Atomic(void *) found;
-    void *symbol = bp_load_relaxed(&found);
-    if (BP_UNLIKELY(!symbol)) {
-        symbol = bp_real_find_first("realloc");
-        bp_store_relaxed(&found, symbol);
-    }
-    void *(*function)(void *, size_t) = realloc;
-    if (symbol)
-        memcpy((void *)&function, &symbol, sizeof symbol);
-    return function(p, size);
-}
-
 BP_EXPORT void *reallocarray(void *p, size_t count, size_t size)
 {
     size_t bytes;
@@ -221,7 +203,7 @@ BP_EXPORT void *reallocarray(void *p, size_t count, size_t size)
         errno = ENOMEM;
         return NULL;
     }
-    return programs_realloc(p, bytes);
+    return bp_real.programs_realloc(p, bytes);
 }
 
 /* A large block with an alignment, or NULL when the pool cannot serve it. */

@@ -44,35 +44,62 @@ BP_ALWAYS_INLINE void taint(const void *address, size_t bytes)
         bp_arena_taint(arena, address, bytes);
 }
 
-static void find_next(void *ret_function, _Atomic(void *) *found, const char *name)
+/* The calls that go on to a next definition; that of the first two is libnuma's, if it is there. */
+#define CALLS(X)                                                                                                       \
+    X(mbind) X(set_mempolicy) X(mprotect) X(pkey_mprotect) X(madvise) X(posix_madvise) X(process_madvise) X(mlock)     \
+    X(mlock2) X(munlock) X(mlockall) X(munmap) X(mmap) X(mremap) X(vmsplice) X(remap_file_pages) X(shmat)
+#define INDEX(name) NEXT_##name,
+#define NAME(name) #name,
+
+enum { CALLS(INDEX) NEXT_COUNT };
+static const char *const names[] = {CALLS(NAME)};
+static _Atomic(void *) next_calls[NEXT_COUNT];
+static _Atomic(bool) has_started;
+
+static void *find_next(size_t index)
 {
-    void *symbol = bp_load_relaxed(found);
-    if (!symbol) {
-        symbol = bp_real_find_next(name);
-        bp_store_relaxed(found, symbol);
-    }
+    void *symbol = bp_real_find_next(names[index]);
+    bp_store_relaxed(&next_calls[index], symbol);
+    return symbol;
+}
+
+/*
+ * All are looked for at the start: at a call the loader's lock may be held by who waits for the caller (the constructor
+ * of a library that is being loaded), or by who is not in this forked child; and the caller may ask dlerror() next.
+ */
+__attribute__((constructor)) static void find_all(void)
+{
+    for (size_t i = 0; i < NEXT_COUNT; i++)
+        (void)find_next(i);
+    bp_store_relaxed(&has_started, true);
+}
+
+static void get_next(void *ret_function, size_t index)
+{
+    void *symbol = bp_load_relaxed(&next_calls[index]);
+    if (BP_UNLIKELY(!symbol) && !bp_load_relaxed(&has_started))
+        symbol = find_next(index);
     memcpy(ret_function, &symbol, sizeof symbol);
 }
 
-/* Declares `next`: the next definition of a function, looked for at its first call that can, or NULL. */
-#define FIND_NEXT(function)                                                                                            \
-    static _Atomic(void *) found;                                                                                      \
+/* Declares `next`: the next definition of a function, or NULL where there is none or it cannot be looked for yet. */
+#define GET_NEXT(function)                                                                                             \
     __typeof__(&(function)) next;                                                                                      \
-    find_next((void *)&next, &found, #function)
+    get_next((void *)&next, NEXT_##function)
 
 /* --- protection --------------------------------------------------------------------------------------------------- */
 
 BP_EXPORT int mprotect(void *address, size_t bytes, int protection)
 {
     taint(address, bytes);
-    FIND_NEXT(mprotect);
+    GET_NEXT(mprotect);
     return next ? next(address, bytes, protection) : (int)syscall(SYS_mprotect, address, bytes, protection);
 }
 
 BP_EXPORT int pkey_mprotect(void *address, size_t bytes, int protection, int key)
 {
     taint(address, bytes);
-    FIND_NEXT(pkey_mprotect);
+    GET_NEXT(pkey_mprotect);
     return next ? next(address, bytes, protection, key)
                 : (int)syscall(SYS_pkey_mprotect, address, bytes, protection, key);
 }
@@ -114,14 +141,14 @@ static void note_advice(const void *address, size_t bytes, int advice)
 BP_EXPORT int madvise(void *address, size_t bytes, int advice)
 {
     note_advice(address, bytes, advice);
-    FIND_NEXT(madvise);
+    GET_NEXT(madvise);
     return next ? next(address, bytes, advice) : (int)syscall(SYS_madvise, address, bytes, advice);
 }
 
 BP_EXPORT int posix_madvise(void *address, size_t bytes, int advice)
 {
     note_advice(address, bytes, advice);
-    FIND_NEXT(posix_madvise);
+    GET_NEXT(posix_madvise);
     return next ? next(address, bytes, advice) : 0;
 }
 
@@ -134,7 +161,7 @@ BP_EXPORT ssize_t process_madvise(int process, const struct iovec *ranges, size_
 {
     for (size_t i = 0; ranges && i < count && count <= IOV_MAX; i++)
         note_advice(ranges[i].iov_base, ranges[i].iov_len, advice);
-    FIND_NEXT(process_madvise);
+    GET_NEXT(process_madvise);
     return next ? next(process, ranges, count, advice, flags)
                 : syscall(SYS_process_madvise, process, ranges, count, advice, flags);
 }
@@ -144,21 +171,21 @@ BP_EXPORT ssize_t process_madvise(int process, const struct iovec *ranges, size_
 BP_EXPORT int mlock(const void *address, size_t bytes)
 {
     taint(address, bytes);
-    FIND_NEXT(mlock);
+    GET_NEXT(mlock);
     return next ? next(address, bytes) : (int)syscall(SYS_mlock, address, bytes);
 }
 
 BP_EXPORT int mlock2(const void *address, size_t bytes, unsigned flags)
 {
     taint(address, bytes);
-    FIND_NEXT(mlock2);
+    GET_NEXT(mlock2);
     return next ? next(address, bytes, flags) : (int)syscall(SYS_mlock2, address, bytes, flags);
 }
 
 BP_EXPORT int munlock(const void *address, size_t bytes)
 {
     taint(address, bytes);
-    FIND_NEXT(munlock);
+    GET_NEXT(munlock);
     return next ? next(address, bytes) : (int)syscall(SYS_munlock, address, bytes);
 }
 
@@ -169,7 +196,7 @@ BP_EXPORT int mlockall(int flags)
         bp_arena_lock_down(&pool->arena);
     else /* a pool that is made later would ask for more address space than may be locked */
         bp_store_relaxed(&bp_threshold_bytes, SIZE_MAX);
-    FIND_NEXT(mlockall);
+    GET_NEXT(mlockall);
     return next ? next(flags) : (int)syscall(SYS_mlockall, flags);
 }
 
@@ -181,7 +208,7 @@ BP_EXPORT long mbind(void *address, unsigned long bytes, int mode, const unsigne
                      unsigned flags)
 {
     taint(address, bytes);
-    FIND_NEXT(mbind);
+    GET_NEXT(mbind);
     return next ? next(address, bytes, mode, nodes, nodes_max, flags)
                 : syscall(SYS_mbind, address, bytes, mode, nodes, nodes_max, flags);
 }
@@ -192,7 +219,7 @@ long set_mempolicy(int mode, const unsigned long *nodes, unsigned long nodes_max
 /* Touches no range, but those that come: the pool asks what is wanted now. */
 BP_EXPORT long set_mempolicy(int mode, const unsigned long *nodes, unsigned long nodes_max)
 {
-    FIND_NEXT(set_mempolicy);
+    GET_NEXT(set_mempolicy);
     long result = next ? next(mode, nodes, nodes_max) : syscall(SYS_set_mempolicy, mode, nodes, nodes_max);
     struct bp_pool *pool = bp_process_pool_peek();
     if (pool)
@@ -205,7 +232,7 @@ BP_EXPORT long set_mempolicy(int mode, const unsigned long *nodes, unsigned long
 BP_EXPORT int munmap(void *address, size_t bytes)
 {
     taint(address, bytes);
-    FIND_NEXT(munmap);
+    GET_NEXT(munmap);
     return next ? next(address, bytes) : (int)syscall(SYS_munmap, address, bytes);
 }
 
@@ -213,7 +240,7 @@ BP_EXPORT void *mmap(void *address, size_t bytes, int protection, int flags, int
 {
     if ((flags & MAP_FIXED) != 0)
         taint(address, bytes);
-    FIND_NEXT(mmap);
+    GET_NEXT(mmap);
     return next ? next(address, bytes, protection, flags, fd, offset)
                 // NOLINTNEXTLINE(performance-no-int-to-ptr)
                 : (void *)syscall(SYS_mmap, address, bytes, protection, flags, fd, offset);
@@ -233,7 +260,7 @@ BP_EXPORT void *mremap(void *address, size_t old_bytes, size_t new_bytes, int fl
     taint(address, old_bytes);
     if ((flags & MREMAP_FIXED) != 0)
         taint(new_address, new_bytes);
-    FIND_NEXT(mremap);
+    GET_NEXT(mremap);
     return next ? next(address, old_bytes, new_bytes, flags, new_address)
                 // NOLINTNEXTLINE(performance-no-int-to-ptr)
                 : (void *)syscall(SYS_mremap, address, old_bytes, new_bytes, flags, new_address);
@@ -244,14 +271,14 @@ BP_EXPORT ssize_t vmsplice(int pipe, const struct iovec *ranges, size_t count, u
 {
     for (size_t i = 0; ranges && i < count && count <= IOV_MAX; i++)
         taint(ranges[i].iov_base, ranges[i].iov_len);
-    FIND_NEXT(vmsplice);
+    GET_NEXT(vmsplice);
     return next ? next(pipe, ranges, count, flags) : syscall(SYS_vmsplice, pipe, ranges, count, flags);
 }
 
 BP_EXPORT int remap_file_pages(void *address, size_t bytes, int protection, size_t page, int flags)
 {
     taint(address, bytes);
-    FIND_NEXT(remap_file_pages);
+    GET_NEXT(remap_file_pages);
     return next ? next(address, bytes, protection, page, flags)
                 : (int)syscall(SYS_remap_file_pages, address, bytes, protection, page, flags);
 }
@@ -261,7 +288,7 @@ BP_EXPORT void *shmat(int id, const void *address, int flags)
     struct shmid_ds segment;
     if ((flags & SHM_REMAP) != 0 && address && shmctl(id, IPC_STAT, &segment) == 0)
         taint(address, segment.shm_segsz);
-    FIND_NEXT(shmat);
+    GET_NEXT(shmat);
     return next ? next(id, address, flags)
                 : (void *)syscall(SYS_shmat, id, address, flags); // NOLINT(performance-no-int-to-ptr)
 }

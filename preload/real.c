@@ -28,6 +28,7 @@ struct bp_real bp_real = {
     .aligned_alloc = first_aligned_alloc,
     .posix_memalign = first_posix_memalign,
     .malloc_usable_size = first_usable_size,
+    .programs_realloc = realloc,
 };
 
 /* The underlying allocator's own functions, where the table above holds one that looks out for boot's blocks. */
@@ -47,16 +48,8 @@ void *bp_real_find_next(const char *name)
         return NULL;
     int saved_errno = errno;
     void *symbol = dlsym(RTLD_NEXT, name);
-    errno = saved_errno;
-    return symbol;
-}
-
-void *bp_real_find_first(const char *name)
-{
-    if (!bp_real_is_found())
-        return NULL;
-    int saved_errno = errno;
-    void *symbol = dlsym(RTLD_DEFAULT, name);
+    if (!symbol)
+        (void)dlerror(); /* the failure is not the program's */
     errno = saved_errno;
     return symbol;
 }
@@ -162,6 +155,8 @@ static bool find_underlying(void)
     find_into((void *)&next.aligned_alloc, "aligned_alloc");
     find_into((void *)&next.posix_memalign, "posix_memalign");
     find_into((void *)&next.malloc_usable_size, "malloc_usable_size");
+    void *programs_realloc = dlsym(RTLD_DEFAULT, "realloc");
+    memcpy((void *)&next.programs_realloc, &programs_realloc, sizeof programs_realloc);
     errno = saved_errno;
     search = DONE;
 
@@ -257,7 +252,7 @@ static size_t first_usable_size(void *p)
 
 void *bp_real_find_operator(const char *name)
 {
-    void *symbol = dlsym(RTLD_NEXT, name);
+    void *symbol = bp_real_find_next(name);
     if (!symbol)
         return NULL;
     void *object = object_of(symbol);

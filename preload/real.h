@@ -25,6 +25,11 @@ struct bp_real {
     void *(*aligned_alloc)(size_t, size_t);
     int (*posix_memalign)(void **, size_t, size_t);
     size_t (*malloc_usable_size)(void *);
+    /*
+     * The realloc that the program uses. Not ours, perhaps: an allocator that was loaded before us need not have all
+     * entry points (jemalloc and tcmalloc have no reallocarray), and then its blocks come to those of ours.
+     */
+    void *(*programs_realloc)(void *, size_t);
 };
 
 extern BP_HIDDEN struct bp_real bp_real;
@@ -41,8 +46,6 @@ void *bp_real_find(const char *name);
  * still being found, when looking for names may call it.
  */
 void *bp_real_find_next(const char *name);
-/* The definition that the program uses, ours or one that was loaded before us; NULL while it cannot be looked for. */
-void *bp_real_find_first(const char *name);
 /*
  * As bp_real_find() for a C++ operator, if it is more than a way to malloc and free: NULL when it comes from the C++
  * library or from the underlying allocator itself.
