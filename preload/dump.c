@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,14 +76,14 @@ static void expand_path(struct bp_text *path, const char *pattern)
 static int open_file(const char *path)
 {
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-    int fd = open(path, flags | O_NOFOLLOW, 0600);
+    long fd = syscall(SYS_openat, AT_FDCWD, path, flags | O_NOFOLLOW, 0600);
     struct stat link;
     if (fd < 0 && errno == ELOOP && lstat(path, &link) == 0) {
-        if (link.st_uid == 0 || link.st_uid == geteuid())
-            return open(path, flags, 0600);
         errno = ELOOP;
+        if (link.st_uid == 0 || link.st_uid == geteuid())
+            fd = syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
     }
-    return fd;
+    return bp_out_leave_standard((int)fd);
 }
 
 static int open_report(void)
@@ -121,7 +122,7 @@ static void write_report(struct draft *draft, enum bp_report_reason reason)
     if (fd >= 0)
         (void)bp_write_full(fd, text.data, text.length);
     if (fd > STDERR_FILENO)
-        (void)close(fd);
+        bp_out_close(fd);
     errno = saved_errno;
 }
 

@@ -57,6 +57,7 @@ static _Atomic(bool) quiet;
 void bp_os_keep_quiet(void)
 {
     bp_store_relaxed(&quiet, true);
+    bp_out_keep_quiet();
 }
 
 bool bp_os_is_quiet(void)
@@ -218,13 +219,8 @@ static int open_file(const char *path)
     char rooted[PATH_BYTES];
     struct bp_text text = {.data = rooted, .size = sizeof rooted};
     bp_text_add(&text, "%s%s", bp_os.root, path);
-    return (int)bp_os_result(syscall(SYS_openat, AT_FDCWD, rooted, O_RDONLY | O_CLOEXEC, 0), saved_errno);
-}
-
-static void close_file(int fd)
-{
-    int saved_errno = errno;
-    (void)bp_os_result(syscall(SYS_close, fd), saved_errno);
+    long fd = bp_os_result(syscall(SYS_openat, AT_FDCWD, rooted, O_RDONLY | O_CLOEXEC, 0), saved_errno);
+    return fd < 0 ? (int)fd : bp_out_leave_standard((int)fd);
 }
 
 static long read_some(int fd, char *data, size_t size)
@@ -251,7 +247,7 @@ static size_t count_lines(const char *path)
         for (long i = 0; i < got; i++)
             count += data[i] == '\n';
     } while (got > 0);
-    close_file(fd);
+    bp_out_close(fd);
     return got < 0 ? 0 : count;
 }
 
@@ -355,7 +351,7 @@ int bp_os_read_file(const char *path, char *data, size_t size)
         if (got > 0)
             length += (size_t)got;
     } while (got > 0 && length < size - 1);
-    close_file(fd);
+    bp_out_close(fd);
     data[length] = '\0';
     return got < 0 ? (int)got : (int)length;
 }
@@ -398,7 +394,7 @@ char *bp_os_lines_next(struct bp_os_lines *lines)
 
 void bp_os_lines_close(struct bp_os_lines *lines)
 {
-    close_file(lines->fd);
+    bp_out_close(lines->fd);
 }
 
 /* --- control groups ---------------------------------------------------------------------------------------------- */

@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "atomic.h"
@@ -20,6 +22,7 @@ enum {
 
 static _Atomic(unsigned) warnings_count;
 static BP_THREAD_LOCAL bool has_own_files;
+static _Atomic(bool) quiet;
 static bool stderr_known;
 static struct stat stderr_at_start; /* st_mode is 0 if it was closed */
 
@@ -152,12 +155,45 @@ void bp_text_add_json(struct bp_text *text, const char *string)
     add_bytes(text, "\"", 1);
 }
 
+/*
+ * What a write may raise although the program has not written: a pipe has no reader, a file has its largest size, a
+ * terminal is another job's. A signal that was pending before is the program's.
+ */
+struct held {
+    sigset_t before;
+    sigset_t ours;
+};
+
+static bool hold_signals(struct held *held)
+{
+    static const int raised[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
+    sigset_t pending;
+    (void)sigemptyset(&held->ours);
+    (void)sigemptyset(&pending);
+    (void)sigpending(&pending);
+    for (size_t i = 0; i < sizeof raised / sizeof raised[0]; i++) {
+        if (!sigismember(&pending, raised[i]))
+            (void)sigaddset(&held->ours, raised[i]);
+    }
+    return pthread_sigmask(SIG_BLOCK, &held->ours, &held->before) == 0;
+}
+
+static void release_signals(const struct held *held, bool may_be_pending)
+{
+    static const struct timespec now;
+    while (may_be_pending && syscall(SYS_rt_sigtimedwait, &held->ours, NULL, &now, (size_t)_NSIG / 8) > 0)
+        ;
+    (void)pthread_sigmask(SIG_SETMASK, &held->before, NULL);
+}
+
 bool bp_write_full(int fd, const char *data, size_t size)
 {
     int saved_errno = errno;
+    struct held held;
+    bool holds = !bp_load_relaxed(&quiet) && hold_signals(&held);
     bool ok = true;
     while (size > 0) {
-        ssize_t written = write(fd, data, size);
+        ssize_t written = syscall(SYS_write, fd, data, size);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0) {
@@ -167,8 +203,28 @@ bool bp_write_full(int fd, const char *data, size_t size)
         data += written;
         size -= (size_t)written;
     }
+    if (holds)
+        release_signals(&held, !ok);
     errno = saved_errno;
     return ok;
+}
+
+void bp_out_close(int fd)
+{
+    int saved_errno = errno;
+    (void)syscall(SYS_close, fd);
+    errno = saved_errno;
+}
+
+int bp_out_leave_standard(int fd)
+{
+    if (fd < 0 || fd > STDERR_FILENO)
+        return fd;
+    int saved_errno = errno;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    bp_out_close(fd);
+    errno = saved_errno;
+    return moved;
 }
 
 static bool read_status(int fd, struct stat *ret_status)
@@ -177,6 +233,11 @@ static bool read_status(int fd, struct stat *ret_status)
     bool ok = fstat(fd, ret_status) == 0;
     errno = saved_errno;
     return ok;
+}
+
+void bp_out_keep_quiet(void)
+{
+    bp_store_relaxed(&quiet, true);
 }
 
 void bp_out_remember_stderr(void)
@@ -216,7 +277,7 @@ int bp_out_stderr(void)
     if (same)
         return fd;
     if (fd > STDERR_FILENO)
-        (void)close(fd);
+        bp_out_close(fd);
     return -1;
 }
 
@@ -233,7 +294,7 @@ static void say_line(const char *format, va_list args)
     if (fd >= 0)
         (void)bp_write_full(fd, text.data, text.length);
     if (fd > STDERR_FILENO)
-        (void)close(fd);
+        bp_out_close(fd);
 }
 
 void bp_say(const char *format, ...)

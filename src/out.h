@@ -30,8 +30,19 @@ void bp_text_add_bytes(struct bp_text *text, size_t bytes);
 /* Appends a JSON string literal with the escapes it needs. */
 void bp_text_add_json(struct bp_text *text, const char *string);
 
-/* Writes all of it, retrying after EINTR and short writes. Returns false once a write fails. */
+/*
+ * Writes all of it, retrying after EINTR and short writes. Returns false once a write fails, which raises no signal. As
+ * nothing here, it is no cancellation point.
+ */
 bool bp_write_full(int fd, const char *data, size_t size);
+void bp_out_close(int fd);
+/*
+ * A descriptor that was just opened, moved if it is one of the three standard ones, which the program left closed: what
+ * it has there next is its own. -1 if it cannot be.
+ */
+int bp_out_leave_standard(int fd);
+/* From now on a line is a newfstatat and a write: a filter may forbid what keeps signals away. */
+void bp_out_keep_quiet(void);
 
 /*
  * Remembers what standard error is. From then on nothing is written to it once it is something else: a program that was

@@ -59,7 +59,9 @@ static long fail_errno, first_failed = -1;
 static unsigned long fail_at, own_total, own_counts[CALLS], all_counts[CALLS];
 static bool fail_on;
 
-static const long by_name[] = {SYS_openat, SYS_newfstatat, SYS_fstat, SYS_write, SYS_close};
+static const long by_name[] = {
+    SYS_openat, SYS_newfstatat, SYS_fstat, SYS_write, SYS_close, SYS_fcntl, SYS_rt_sigpending, SYS_rt_sigprocmask,
+};
 
 static void die(const char *what)
 {

@@ -165,6 +165,32 @@ Test(out, writes_all_of_it_in_spite_of_signals)
     free(reader.data);
 }
 
+Test(out, a_pipe_without_a_reader_raises_nothing)
+{
+    int ends[2];
+    sigset_t pending;
+    cr_assert_eq(pipe(ends), 0);
+    (void)close(ends[0]);
+    errno = 77;
+    cr_assert_not(bp_write_full(ends[1], "x", 1));
+    cr_assert_eq(errno, 77);
+    sigset_t mine;
+    sigset_t before;
+    (void)sigemptyset(&mine);
+    (void)sigaddset(&mine, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &mine, &before);
+    cr_assert_not(sigismember(&before, SIGPIPE));
+    cr_assert_not(bp_write_full(ends[1], "x", 1));
+    cr_assert_eq(sigpending(&pending), 0);
+    cr_assert_not(sigismember(&pending, SIGPIPE), "ours does not wait for the program");
+    (void)raise(SIGPIPE);
+    cr_assert_not(bp_write_full(ends[1], "x", 1));
+    cr_assert_eq(sigpending(&pending), 0);
+    cr_assert(sigismember(&pending, SIGPIPE), "its own does");
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)close(ends[1]);
+}
+
 Test(out, a_write_that_fails_says_so_and_keeps_errno)
 {
     errno = 77;

@@ -2,7 +2,7 @@
 /*
  * Sends itself a signal, as somebody would who wants to know what it does, and goes on. The argument says how: with
  * small requests, with large ones, with a hit, asleep, with a handler of its own (installed before every library's or
- * later), as a child, or with the signal coming all the time in all threads.
+ * later), as a child, cancelled, or with the signal coming all the time in all threads.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -35,6 +35,22 @@ static void *work(void *unused)
     return unused;
 }
 
+/* No request is a cancellation point, whatever it answers. */
+static void *survive(void *unused)
+{
+    CHECK(pthread_cancel(pthread_self()) == 0 && raise(SIGUSR2) == 0);
+    free(make(100));
+    return unused;
+}
+
+static void cancelled(void)
+{
+    pthread_t thread;
+    void *result = &thread;
+    CHECK(pthread_create(&thread, NULL, survive, NULL) == 0);
+    CHECK(pthread_join(thread, &result) == 0 && result == NULL);
+}
+
 static void storm(void)
 {
     pthread_t threads[THREADS];
@@ -63,6 +79,8 @@ int main(int argc, char **argv)
         free(freed[i]);
     if (strcmp(how, "storm") == 0) {
         storm();
+    } else if (strcmp(how, "cancelled") == 0) {
+        cancelled();
     } else {
         if (strcmp(how, "own") == 0)
             (void)signal(SIGUSR2, on_signal);
