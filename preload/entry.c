@@ -159,10 +159,10 @@ static void *move_out_large(void *p, size_t size)
     return or_enomem(moved);
 }
 
-/* A block of the underlying allocator becomes large. One that is large already stays where it is. */
+/* A block of the underlying allocator becomes large. One that is large already, or may be, stays where it is. */
 static void *move_in(void *p, size_t size)
 {
-    size_t usable = bp_real.malloc_usable_size(p);
+    size_t usable = bp_real.measures ? bp_real.malloc_usable_size(p) : SIZE_MAX;
     if (is_small(usable)) {
         void *moved = pool_alloc_slow(size, 1);
         if (moved) {

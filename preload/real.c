@@ -68,6 +68,19 @@ static void *object_of(const void *symbol)
     return symbol && dladdr(symbol, &info) ? info.dli_fbase : NULL;
 }
 
+/* The C library's malloc: looking for the object of a symbol takes longer than looking for the symbol. */
+extern void *__libc_malloc(size_t size); // NOLINT(bugprone-reserved-identifier)
+
+/* An allocator without a malloc_usable_size of its own leaves programs with another one's, which they do not call. */
+static bool has_own_usable_size(void)
+{
+    void *usable_size;
+    void *allocate;
+    memcpy((void *)&allocate, (const void *)&next.malloc, sizeof allocate);
+    memcpy((void *)&usable_size, (const void *)&next.malloc_usable_size, sizeof usable_size);
+    return next.malloc == __libc_malloc || object_of(allocate) == object_of(usable_size);
+}
+
 /* The address of argc on the initial stack, by the dynamic loader. */
 extern void *__libc_stack_end; // NOLINT(bugprone-reserved-identifier)
 
@@ -157,6 +170,7 @@ static bool find_underlying(void)
     find_into((void *)&next.malloc_usable_size, "malloc_usable_size");
     void *programs_realloc = dlsym(RTLD_DEFAULT, "realloc");
     memcpy((void *)&next.programs_realloc, &programs_realloc, sizeof programs_realloc);
+    next.measures = has_own_usable_size();
     errno = saved_errno;
     search = DONE;
 

@@ -25,6 +25,7 @@ struct bp_real {
     void *(*aligned_alloc)(size_t, size_t);
     int (*posix_memalign)(void **, size_t, size_t);
     size_t (*malloc_usable_size)(void *);
+    bool measures; /* the last one knows the blocks of the first: they are of one object */
     /*
      * The realloc that the program uses. Not ours, perhaps: an allocator that was loaded before us need not have all
      * entry points (jemalloc and tcmalloc have no reallocarray), and then its blocks come to those of ours.
