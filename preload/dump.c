@@ -23,12 +23,16 @@ struct draft {
 const char *bp_dump_mode = "off";
 const char *bp_dump_mode_reason = "";
 _Atomic(unsigned) bp_dump_asked;
+static char program[256];       /* its name when it started: many write a title over that */
 static _Atomic(pid_t) reporter; /* the process that has not reported its end yet; 0 when there is nothing to do */
 
 void bp_dump_start(void)
 {
     if (bp_load_relaxed(&bp_dump_asked) != 0) /* no page of a forked child is copied for nothing */
         bp_store_relaxed(&bp_dump_asked, 0);
+    struct bp_text name = {.data = program, .size = sizeof program};
+    if (program[0] == '\0')
+        bp_text_add(&name, "%s", program_invocation_short_name);
     if (bp_process_options.stats != BP_STATS_OFF)
         bp_store_relaxed(&reporter, getpid());
 }
@@ -54,7 +58,7 @@ static void expand_path(struct bp_text *path, const char *pattern)
             bp_text_add(path, "%d", (int)getpid());
             break;
         case 'e':
-            bp_text_add(path, "%s", program_invocation_short_name);
+            bp_text_add(path, "%s", program);
             break;
         case 't':
             bp_text_add(path, "%zu", seconds_since_1970());
@@ -103,7 +107,7 @@ static void write_report(struct draft *draft, enum bp_report_reason reason)
 {
     int saved_errno = errno;
     struct bp_text text = {.data = draft->data, .size = sizeof draft->data};
-    struct bp_report_subject subject = {.program = program_invocation_short_name,
+    struct bp_report_subject subject = {.program = program,
                                         .mode = bp_dump_mode,
                                         .mode_reason = bp_dump_mode_reason,
                                         .pid = getpid(),

@@ -433,6 +433,7 @@ SPECIAL = {
         Case('family', {'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}, reports=5),
         Case('vfork_exec', {'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}),
         Case('workload', {**IN_FILE, 'STATS_FILE': '{tmp}/a-%e-%p-%t-%%.json'}, files=r'a-workload-\d+-\d{10,}-%\.json', says=['program == "workload"']),
+        Case('titled', {**IN_FILE, 'STATS_FILE': '{tmp}/%e.json'}, files=r'titled\.json', says=['program == "titled"']),
         Case('workload', {'STATS': 'text', 'STATS_FILE': '{tmp}/report'}, files='report'),
         Case('workload', {'STATS': 'text'}, stderr=['~bufpool: .*'] * 6 + ['?bufpool: .*'] * 60),
         Case('workload', {'STATS': 'json'}, stderr=['~(bufpool: )?\\{.*'] + ['?.*'] * 200, reports=1, says=['large_requests >= 132']),
