@@ -192,12 +192,16 @@ BP_EXPORT int munlock(const void *address, size_t bytes)
 BP_EXPORT int mlockall(int flags)
 {
     struct bp_pool *pool = bp_process_pool_peek();
+    size_t threshold_bytes = bp_load_relaxed(&bp_threshold_bytes);
     if (pool)
         bp_arena_lock_down(&pool->arena);
     else /* a pool that is made later would ask for more address space than may be locked */
         bp_store_relaxed(&bp_threshold_bytes, SIZE_MAX);
     GET_NEXT(mlockall);
-    return next ? next(flags) : (int)syscall(SYS_mlockall, flags);
+    int result = next ? next(flags) : (int)syscall(SYS_mlockall, flags);
+    if (!pool && result != 0)
+        bp_store_relaxed(&bp_threshold_bytes, threshold_bytes);
+    return result;
 }
 
 /* Defined by libnuma. */

@@ -120,6 +120,7 @@ GROUPS = {
         Case('maps_kept', stderr=['?bufpool: .*'], pools=False),
         *(Case(f'limit_during{how}', stderr=['?bufpool: .*'], pools=False) for how in ('', ' data')),
         *(Case(f'locked {when}', stderr=['?bufpool: .*'], pools=False) for when in ('before', 'after', 'both', 'root')),
+        Case('locked refused'),
         *(Case(f'exhaustion', limit=limit, stderr=['?bufpool: .*'], pools=False) for limit in ('128M', '1G', '6G')),
         *(
             Case(f'fill {share * mib // 100} {size}', limit=f'{mib}M', stderr=['?bufpool: .*'], pools=False)

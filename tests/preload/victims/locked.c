@@ -2,7 +2,7 @@
 /*
  * Locks all its memory, present and future if it may, within a limit that its own needs respect: what the allocator
  * reserves must not count against it. Argument: whether it asks for large blocks before, after or both; root: both,
- * without a limit.
+ * without a limit; refused: after it was not allowed to, which it can live with.
  */
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -23,15 +23,22 @@ static size_t resident_mib(void)
 int main(int argc, char **argv)
 {
     const char *when = argc > 1 ? argv[1] : "both";
-    struct rlimit limit;
+    struct rlimit limit = {0, 0};
+    int is_refused = strcmp(when, "refused") == 0;
+    CHECK(!is_refused || setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
     CHECK(getrlimit(RLIMIT_MEMLOCK, &limit) == 0);
-    if (geteuid() == 0 && strcmp(when, "root") != 0) /* for root there is no limit */
+    uid_t user = geteuid();
+    if (is_refused && user == 0)
+        CHECK(seteuid(NOBODY) == 0);
+    else if (user == 0 && strcmp(when, "root") != 0) /* for root there is no limit */
         CHECK(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
     size_t kept_bytes = limit.rlim_cur < 64 * MIB ? 300 * KIB : 5 * MIB;
-    char *kept = strcmp(when, "after") != 0 ? make(kept_bytes) : NULL;
+    char *kept = strcmp(when, "after") != 0 && !is_refused ? make(kept_bytes) : NULL;
     if (kept)
         stamp(kept, kept_bytes, 1);
-    CHECK(mlockall(MCL_CURRENT | (limit.rlim_cur < 64 * MIB && strcmp(when, "root") != 0 ? 0 : MCL_FUTURE)) == 0);
+    CHECK(!is_refused || (mlockall(MCL_CURRENT) == -1 && errno == EPERM));
+    CHECK(seteuid(is_refused ? user : geteuid()) == 0);
+    CHECK(is_refused || mlockall(MCL_CURRENT | (limit.rlim_cur < 64 * MIB && strcmp(when, "root") != 0 ? 0 : MCL_FUTURE)) == 0);
     for (uint64_t turn = 0; strcmp(when, "before") != 0 && turn < 50; turn++) {
         exercise(turn);
         char *block = make(10 * MIB);
