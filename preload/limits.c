@@ -34,9 +34,9 @@ static void before_limit(__rlimit_resource_t resource, const struct rlimit64 *li
         return;
     if (resource == RLIMIT_AS)
         bp_arena_shrink(&pool->arena);
-    if (resource == RLIMIT_DATA) { /* counts what is accessible */
+    if (resource == RLIMIT_DATA) {
         (void)bp_pool_trim(pool);
-        bp_arena_lock_down(&pool->arena);
+        bp_arena_charge_commit(&pool->arena);
     }
 }
 

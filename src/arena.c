@@ -186,8 +186,22 @@ bool bp_arena_is_hole(struct bp_arena *arena, const void *p)
     return records == 0 || !bp_slot_of(records, owner, p)->home;
 }
 
-/* Clean slots would become resident as a whole. */
-static void lock_down_clean_locked(struct bp_arena *arena, const struct bp_arena_place *place)
+/* What was made accessible in advance, where no slot was carved yet. */
+static void take_back_uncarved_locked(struct bp_arena *arena)
+{
+    for (struct bp_span *span = arena->spans; span; span = span->next) {
+        size_t carved_bytes = span->carved_count << span->stride_shift;
+        size_t bytes = span->committed_bytes - bp_min(span->committed_bytes, carved_bytes);
+        char *start = span->base + carved_bytes;
+        if (bytes == 0 || bp_os.renew(start, bytes, false) != 0)
+            continue;
+        bp_huge_mapped(&arena->huge, span->class_index, start, bytes);
+        bp_arena_bind(arena, span->place, start, bytes);
+        span->committed_bytes = carved_bytes;
+    }
+}
+
+static void take_back_clean_locked(struct bp_arena *arena, const struct bp_arena_place *place)
 {
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
         for (struct bp_slot *slot = place->clean[class_index]; slot; slot = slot->next) {
@@ -197,16 +211,22 @@ static void lock_down_clean_locked(struct bp_arena *arena, const struct bp_arena
     }
 }
 
+void bp_arena_charge_commit(struct bp_arena *arena)
+{
+    bp_store_relaxed(&arena->commit_is_charged, true);
+    bp_store_relaxed(&arena->has_guards, false); /* what they guard is charged; locked memory can have none */
+    bp_store_relaxed(&arena->can_move, false);
+    (void)bp_lock_acquire(&arena->lock);
+    take_back_uncarved_locked(arena);
+    for (unsigned i = 0; i < arena->place_count; i++)
+        take_back_clean_locked(arena, &arena->places[i]);
+    bp_lock_release(&arena->lock);
+}
+
 void bp_arena_lock_down(struct bp_arena *arena)
 {
     bp_arena_shrink(arena);
-    bp_store_relaxed(&arena->commit_is_charged, true);
-    bp_store_relaxed(&arena->has_guards, false); /* locked memory can have none */
-    bp_store_relaxed(&arena->can_move, false);
-    (void)bp_lock_acquire(&arena->lock);
-    for (unsigned i = 0; i < arena->place_count; i++)
-        lock_down_clean_locked(arena, &arena->places[i]);
-    bp_lock_release(&arena->lock);
+    bp_arena_charge_commit(arena);
 }
 
 /*

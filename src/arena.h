@@ -183,9 +183,14 @@ void bp_arena_fini(struct bp_arena *arena);
 void bp_arena_shrink(struct bp_arena *arena);
 
 /*
+ * For a program that limits its data, which is what is accessible: pages are made so only as far as requests need them
+ * from now on, and those that nobody needs no longer are.
+ */
+void bp_arena_charge_commit(struct bp_arena *arena);
+
+/*
  * For a program that locks all its memory, present and future: address space that is not used counts against its limit
- * and goes back, and pages are made accessible one slot at a time from now on, as they are resident at once. Or for one
- * that limits its data, which is what is accessible.
+ * and goes back, and as accessible pages are resident at once, the same is done as where they are charged.
  */
 void bp_arena_lock_down(struct bp_arena *arena);
 

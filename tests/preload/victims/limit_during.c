@@ -42,5 +42,6 @@ int main(int argc, char **argv)
         block[0] = block[size - 1] = 1;
         free(block);
     }
+    free(make(70 * MIB)); /* larger than any before */
     return done();
 }

@@ -38,7 +38,8 @@ int main(int argc, char **argv)
         stamp(kept, kept_bytes, 1);
     CHECK(!is_refused || (mlockall(MCL_CURRENT) == -1 && errno == EPERM));
     CHECK(seteuid(is_refused ? user : geteuid()) == 0);
-    CHECK(is_refused || mlockall(MCL_CURRENT | (limit.rlim_cur < 64 * MIB && strcmp(when, "root") != 0 ? 0 : MCL_FUTURE)) == 0);
+    int future = limit.rlim_cur < 64 * MIB && strcmp(when, "root") != 0 ? 0 : MCL_FUTURE;
+    CHECK(is_refused || mlockall(MCL_CURRENT | future) == 0);
     for (uint64_t turn = 0; strcmp(when, "before") != 0 && turn < 50; turn++) {
         exercise(turn);
         char *block = make(10 * MIB);
