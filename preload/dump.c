@@ -133,7 +133,8 @@ static void write_report(struct draft *draft, enum bp_report_reason reason)
 void bp_dump_at_end(void)
 {
     static struct draft draft; /* the stack of the thread that ends the program may be small */
-    if (bp_load_relaxed(&reporter) == 0) /* no system call for nothing: the program may be under a filter of them */
+    /* A filter of system calls may forbid what a report takes, and end a program that has nothing else to do. */
+    if (bp_load_relaxed(&reporter) == 0 || bp_os_is_quiet())
         return;
     pid_t expected = getpid();
     if (atomic_compare_exchange_strong(&reporter, &expected, 0))
@@ -143,7 +144,7 @@ void bp_dump_at_end(void)
 void bp_dump_answer(void)
 {
     unsigned asked = atomic_exchange_explicit(&bp_dump_asked, 0, memory_order_relaxed);
-    struct draft *draft = asked ? bp_os.map(sizeof *draft) : NULL;
+    struct draft *draft = asked && !bp_os_is_quiet() ? bp_os.map(sizeof *draft) : NULL;
     if (draft) {
         write_report(draft, BP_REPORT_ON_SIGNAL);
         (void)bp_os.unmap(draft, sizeof *draft);

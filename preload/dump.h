@@ -23,8 +23,8 @@ extern BP_HIDDEN _Atomic(unsigned) bp_dump_asked;
 /* This process will report, if it is to. */
 void bp_dump_start(void);
 /*
- * Once a process, if BUFPOOL_STATS asks for it. A child of vfork() shares our memory and is not us: the report stays
- * with the parent.
+ * Once a process, if BUFPOOL_STATS asks for it and the program has not asked for no new privileges. A child of vfork()
+ * shares our memory and is not us: the report stays with the parent.
  */
 void bp_dump_at_end(void);
 

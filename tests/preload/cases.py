@@ -435,6 +435,7 @@ SPECIAL = {
         Case('family', {'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}, reports=5),
         Case('vfork_exec', {'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}),
         Case('workload', {**IN_FILE, 'STATS_FILE': '{tmp}/a-%e-%p-%t-%%.json'}, files=r'a-workload-\d+-\d{10,}-%\.json', says=['program == "workload"']),
+        *(Case(f'filtered {when}', {**IN_FILE, 'STATS_SIGNAL': 'URG'}, files='none', pools=False) for when in ('used', 'fresh')),
         Case('titled', {**IN_FILE, 'STATS_FILE': '{tmp}/%e.json'}, files=r'titled\.json', says=['program == "titled"']),
         Case('workload', {'STATS': 'text', 'STATS_FILE': '{tmp}/report'}, files='report'),
         Case('workload', {'STATS': 'text'}, stderr=['~bufpool: .*'] * 6 + ['?bufpool: .*'] * 60),
