@@ -117,6 +117,23 @@ static void *run(void *unused)
     return unused;
 }
 
+/* With a small stack, unless the program's thread-local memory, which lies there, is too much for that. */
+static int make_thread(void)
+{
+    pthread_t thread;
+    pthread_attr_t attributes;
+    (void)pthread_attr_init(&attributes);
+    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    size_t usual_bytes = 0;
+    (void)pthread_attr_getstacksize(&attributes, &usual_bytes);
+    (void)pthread_attr_setstacksize(&attributes, bp_max(STACK_BYTES, (size_t)PTHREAD_STACK_MIN));
+    int error = pthread_create(&thread, &attributes, run, NULL);
+    if (error == EINVAL && pthread_attr_setstacksize(&attributes, usual_bytes) == 0)
+        error = pthread_create(&thread, &attributes, run, NULL);
+    (void)pthread_attr_destroy(&attributes);
+    return error;
+}
+
 /* Signals are the program's: all are blocked in this thread. */
 static void start_thread(void)
 {
@@ -125,16 +142,10 @@ static void start_thread(void)
         return;
     sigset_t all;
     sigset_t before;
-    pthread_t thread;
-    pthread_attr_t attributes;
     (void)sigfillset(&all);
-    (void)pthread_attr_init(&attributes);
-    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    (void)pthread_attr_setstacksize(&attributes, bp_max(STACK_BYTES, (size_t)PTHREAD_STACK_MIN));
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&thread, &attributes, run, NULL);
+    int error = make_thread();
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    (void)pthread_attr_destroy(&attributes);
     if (error != 0 && bp_process_options.verbose)
         bp_say("BUFPOOL_BACKGROUND=1: no thread could be made (errno %d); memory is given back as the program runs",
                error);

@@ -18,6 +18,9 @@
 
 enum { BLOCKS = 100, WAIT_MS = 3000, STEP_MS = 20, FILES = 8 };
 
+/* Every thread has as much, also one that somebody else makes. */
+static _Thread_local volatile char large[70000];
+
 static size_t resident_bytes(void)
 {
     size_t pages = 0;
@@ -37,6 +40,7 @@ static void sleep_ms(long ms)
 
 static void burst(void)
 {
+    large[0] = 1;
     void *blocks[BLOCKS];
     for (size_t i = 0; i < BLOCKS; i++)
         stamp(blocks[i] = make(MIB), MIB, i);
