@@ -30,7 +30,8 @@ typedef void delete_nothrow_function(void *p, const struct nothrow *tag);
  * Operators that do more than call malloc and free; NULL where there is none. Looked for once.
  *
  * Either some library defines its own: then what is not large goes there. Or the program itself replaces the basic
- * pair: then its definitions are called without us, and all other forms must reach them as the C++ library's do.
+ * pair: then its definitions are called without us, and all other forms must reach them as the C++ library's do. Or it
+ * has a malloc of its own, or one that goes on to ours: that, too, the C++ library's reach.
  */
 static struct {
     _Atomic(bool) searched;
@@ -57,9 +58,14 @@ static void *find_operator(const char *name)
     return custom.replaced ? bp_real_find_in_cxx_library(name) : bp_real_find_operator(name);
 }
 
+static bool is_replaced(void)
+{
+    return bp_real_is_replaced("_Znwm") || bp_real_is_replaced("_ZdlPv") || bp_real_is_replaced("malloc");
+}
+
 BP_COLD static void find_custom(void)
 {
-    custom.replaced = bp_real_is_replaced("_Znwm") || bp_real_is_replaced("_ZdlPv");
+    custom.replaced = is_replaced();
     find_into((void *)&custom.new_, find_operator("_Znwm"));
     find_into((void *)&custom.new_array, find_operator("_Znam"));
     find_into((void *)&custom.new_nothrow, find_operator("_ZnwmRKSt9nothrow_t"));
@@ -80,7 +86,7 @@ BP_COLD static void find_custom(void)
 __attribute__((constructor)) static void find_early(void)
 {
     bool has_others = bp_real_find_next("_Znwm") != NULL;
-    if (bp_real_is_replaced("_Znwm") || bp_real_is_replaced("_ZdlPv"))
+    if (is_replaced())
         return;
     if (has_others)
         find_custom();

@@ -91,6 +91,7 @@ GROUPS = {
         Case('dso_loaded deep'),
         Case('loader'),
         Case('bump_needed', not_with=tuple(CHAINS)),
+        Case('own_new', pools=False, says=['large_requests == 0'], not_with=tuple(CHAINS)),
         Case('own_malloc', pools=False, says=['large_requests == 0']),
         Case('tls_destructors'),
         *(Case(f'leave {how}') for how in ('return', 'exit', 'quick_exit', '_exit', '_Exit', 'thread')),

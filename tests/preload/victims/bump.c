@@ -5,12 +5,18 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "bump.h"
 #include "victim.h"
 
 enum { HEAP_BYTES = 1 << 30, HEADER_BYTES = 16 };
 
 static _Alignas(4096) char heap[HEAP_BYTES]; /* never used again */
 static _Atomic(size_t) heap_used;
+
+int bump_has(const void *p)
+{
+    return (size_t)((const char *)p - heap) < HEAP_BYTES;
+}
 
 void *aligned_alloc(size_t align, size_t size)
 {
@@ -32,7 +38,7 @@ void *malloc(size_t size)
 
 void free(void *p)
 {
-    CHECK(p == NULL || (size_t)((char *)p - heap) < HEAP_BYTES);
+    CHECK(p == NULL || bump_has(p));
 }
 
 void *calloc(size_t count, size_t size)
@@ -45,7 +51,7 @@ void *realloc(void *p, size_t size)
     size_t old_size = 0;
     void *moved = malloc(size);
     if (moved && p) {
-        CHECK((size_t)((char *)p - heap) < HEAP_BYTES);
+        CHECK(bump_has(p));
         memcpy(&old_size, (char *)p - sizeof old_size, sizeof old_size);
         memcpy(moved, p, old_size < size ? old_size : size);
     }
