@@ -131,6 +131,7 @@ __attribute__((constructor)) static void start(void)
     bp_options_init(options);
     if (getauxval(AT_SECURE)) /* the environment may be an attacker's */
         return;
+    bp_process_start();
     bp_out_remember_stderr();
     bp_options_read(options, environ);
     if (options->help)

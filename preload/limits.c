@@ -30,7 +30,8 @@ _Static_assert(sizeof(struct rlimit) == sizeof(struct rlimit64), "one layout");
 static void before_limit(__rlimit_resource_t resource, const struct rlimit64 *limit)
 {
     struct bp_pool *pool = bp_process_pool_peek();
-    if (!pool || !limit || limit->rlim_cur == RLIM64_INFINITY)
+    bool matters = resource == RLIMIT_AS || resource == RLIMIT_DATA;
+    if (!matters || !pool || !limit || limit->rlim_cur == RLIM64_INFINITY || bp_process_is_lent())
         return;
     if (resource == RLIMIT_AS)
         bp_arena_shrink(&pool->arena);
@@ -71,7 +72,8 @@ BP_EXPORT int prctl(int option, ...)
     for (int i = 0; i < 4; i++)
         arguments[i] = va_arg(list, unsigned long);
     va_end(list);
-    if ((option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP) && !bp_os_is_quiet()) {
+    bool may_filter = option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP;
+    if (may_filter && !bp_os_is_quiet() && !bp_process_is_lent()) {
         /* What making the pool reads and asks for is out of reach later. */
         if (bp_load_relaxed(&bp_threshold_bytes) != SIZE_MAX)
             (void)bp_process_pool_get();

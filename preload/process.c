@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "os.h"
 #include "out.h"
 #include "prefill.h"
 
@@ -15,6 +17,8 @@ struct bp_sealed bp_sealed;
 /* Or, while it is made, the address of the thread's own memory that makes it. */
 enum { ABSENT, READY, FAILED };
 static _Atomic(uintptr_t) state;
+static pid_t known_pid;     /* of the last process that we saw start, or being forked */
+static bool *is_its_memory; /* true of the memory of that process, and of its children by vfork(); or NULL */
 
 struct bp_pool *bp_process_pool_peek(void)
 {
@@ -31,6 +35,9 @@ BP_COLD static struct bp_pool *make_pool(void)
     int saved_errno = errno;
     int error = bp_pool_init(&bp_process_pool, BP_PROCESS_POOL_ID, &bp_process_options);
     if (error == 0) {
+        is_its_memory = bp_os_map_wiped(bp_os_page_bytes());
+        if (is_its_memory)
+            *is_its_memory = getpid() == known_pid;
         bp_options_check(&bp_process_options, bp_process_pool.budget.memory_bytes);
         bp_prefill(&bp_process_pool, bp_process_options.prefill);
         bp_store_release(&state, READY); /* pairs with acquire in bp_process_pool_peek() */
@@ -64,8 +71,21 @@ struct bp_pool *bp_process_pool_get(void)
     return BP_LIKELY(pool != NULL) ? pool : make_pool();
 }
 
+void bp_process_start(void)
+{
+    known_pid = getpid();
+}
+
+bool bp_process_is_lent(void)
+{
+    return is_its_memory && *is_its_memory && getpid() != known_pid;
+}
+
 void bp_process_after_fork(void)
 {
+    known_pid = getpid();
+    if (is_its_memory)
+        *is_its_memory = true;
     uintptr_t now = bp_load_relaxed(&state);
     if (now <= FAILED || now == (uintptr_t)&bp_thread)
         return;

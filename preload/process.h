@@ -46,6 +46,12 @@ BP_ALWAYS_INLINE bool bp_process_owns(const void *p)
 struct bp_pool *bp_process_pool_get(void);
 /* The pool if it was made already. */
 struct bp_pool *bp_process_pool_peek(void);
+void bp_process_start(void);
+/*
+ * In a child of vfork(), which has our memory but limits of its own: what it asks of the kernel for itself says nothing
+ * about the pool. Not in a child that was forked, also if no handler of ours saw that; nor before there is a pool.
+ */
+bool bp_process_is_lent(void);
 /* In a forked child, first: a pool that another thread was making will be made anew. */
 void bp_process_after_fork(void);
 

@@ -34,6 +34,9 @@ enum { PATH_BYTES = 1024 };
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18 /* Linux from 4.14 on */
+#endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102 /* Linux from 6.13 on */
 #define MADV_GUARD_REMOVE 103
@@ -127,6 +130,15 @@ static int os_unguard(void *address, size_t bytes)
 static int os_advise_huge(void *address, size_t bytes, bool wanted)
 {
     return advise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+void *bp_os_map_wiped(size_t bytes)
+{
+    void *memory = bp_os.map(bytes);
+    if (!memory || advise(memory, bytes, MADV_WIPEONFORK) == 0)
+        return memory;
+    (void)bp_os.unmap(memory, bytes);
+    return NULL;
 }
 
 /* Linux from 5.16 on. Older ones refuse, but only after they have unmapped what was at the new place. */

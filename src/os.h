@@ -134,6 +134,8 @@ void bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
                          void (*visit)(const char *path, const char *data, void *context), void *context);
 /* Sixteen bytes that differ from process to process; NULL where the kernel gave none. */
 const void *bp_os_random_bytes(void);
+/* Memory that a forked child finds zeroed, whoever forked it; a child that shares our memory does not. NULL: none. */
+void *bp_os_map_wiped(size_t bytes);
 /* Nobody writes to these whole pages of our own any more. */
 void bp_os_seal(void *address, size_t bytes);
 /* Reads at most size - 1 bytes and terminates them. Returns the count or a negative errno. */

@@ -438,6 +438,7 @@ SPECIAL = {
         Case('workload', {**IN_FILE, 'STATS_FILE': '{tmp}/a-%e-%p-%t-%%.json'}, files=r'a-workload-\d+-\d{10,}-%\.json', says=['program == "workload"']),
         *(Case(f'filtered {when}', {**IN_FILE, 'STATS_SIGNAL': 'URG'}, files='none', pools=False) for when in ('used', 'fresh')),
         Case('titled', {**IN_FILE, 'STATS_FILE': '{tmp}/%e.json'}, files=r'titled\.json', says=['program == "titled"']),
+        Case('vfork_limits', says=['forwarded == 0']),
         Case('workload', {'STATS': 'text', 'STATS_FILE': '{tmp}/report'}, files='report'),
         Case('workload', {'STATS': 'text'}, stderr=['~bufpool: .*'] * 6 + ['?bufpool: .*'] * 60),
         Case('workload', {'STATS': 'json'}, stderr=['~(bufpool: )?\\{.*'] + ['?.*'] * 200, reports=1, says=['large_requests >= 132']),
