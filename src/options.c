@@ -38,17 +38,21 @@ enum { ROWS_COUNT = sizeof rows / sizeof rows[0] };
 
 static const char prefix[] = "BUFPOOL_";
 
-void bp_options_init(struct bp_options *options)
-{
-#define BP_DEFAULT_SIZE(field, value) options->field = (value);
-#define BP_DEFAULT_SHARE(field, value) options->field = (value);
-#define BP_DEFAULT_COUNT(field, value) options->field = (value);
-#define BP_DEFAULT_WORD(field, value) options->field = (value);
-#define BP_DEFAULT_NODES(field, value) options->field = (struct bp_numa_choice){.mode = (value)};
-#define BP_DEFAULT_TEXT(field, value) options->field[0] = '\0'; /* no page is touched for the rest */
+static const struct bp_options defaults = {
+#define BP_DEFAULT_SIZE(field, value) .field = (value),
+#define BP_DEFAULT_SHARE(field, value) .field = (value),
+#define BP_DEFAULT_COUNT(field, value) .field = (value),
+#define BP_DEFAULT_WORD(field, value) .field = (value),
+#define BP_DEFAULT_NODES(field, value) .field = {.mode = (value)},
+#define BP_DEFAULT_TEXT(field, value) .field = "",
 #define OPT(kind, field, name, fallback, min, max, accepted, shown, help) BP_DEFAULT_##kind(field, fallback)
 #include "options.def"
 #undef OPT
+};
+
+void bp_options_init(struct bp_options *options)
+{
+    *options = defaults;
 }
 
 /* Decimal digits; returns NULL when there are none or the number is absurd. */
@@ -282,8 +286,6 @@ static void warn_of_pair(const char *name, size_t bytes, const char *relation, c
 
 void bp_options_check(const struct bp_options *options, size_t memory_bytes)
 {
-    struct bp_options defaults;
-    bp_options_init(&defaults);
     size_t max_bytes = bp_options_share_bytes(options->max_bytes, memory_bytes);
     size_t cache_bytes = bp_options_share_bytes(options->cache_bytes, memory_bytes);
     size_t thread_bytes = bp_options_share_bytes(options->thread_cache_bytes, memory_bytes);

@@ -225,14 +225,25 @@ static int os_move(void *from, void *to, size_t bytes)
     return (int)error;
 }
 
-static int open_file(const char *path)
+static int open_exactly(const char *path)
 {
     int saved_errno = errno;
+    long fd = bp_os_result(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0), saved_errno);
+    return fd < 0 ? (int)fd : bp_out_leave_standard((int)fd);
+}
+
+/* Not inlined: a program whose root is the usual one needs no stack for the name. */
+static __attribute__((noinline)) int open_rooted(const char *path)
+{
     char rooted[PATH_BYTES];
     struct bp_text text = {.data = rooted, .size = sizeof rooted};
     bp_text_add(&text, "%s%s", bp_os.root, path);
-    long fd = bp_os_result(syscall(SYS_openat, AT_FDCWD, rooted, O_RDONLY | O_CLOEXEC, 0), saved_errno);
-    return fd < 0 ? (int)fd : bp_out_leave_standard((int)fd);
+    return open_exactly(rooted);
+}
+
+static int open_file(const char *path)
+{
+    return bp_os.root[0] == '\0' ? open_exactly(path) : open_rooted(path);
 }
 
 static long read_some(int fd, char *data, size_t size)
@@ -254,7 +265,7 @@ static size_t count_lines(const char *path)
     size_t count = 0;
     long got;
     do {
-        char data[4096];
+        char data[1024];
         got = read_some(fd, data, sizeof data);
         for (long i = 0; i < got; i++)
             count += data[i] == '\n';
@@ -441,14 +452,10 @@ static void visit_upwards(const char *mount, char *directory, const struct visit
 void bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
                          void (*visit)(const char *path, const char *data, void *context), void *context)
 {
-    char lines[2048];
-    if (bp_os_read_file("/proc/self/cgroup", lines, sizeof lines) <= 0)
+    struct bp_os_lines lines;
+    if (bp_os_lines_open(&lines, "/proc/self/cgroup") != 0)
         return;
-    char *next = NULL;
-    for (char *line = lines; line && *line; line = next) {
-        next = strchr(line, '\n');
-        if (next)
-            *next++ = '\0';
+    for (char *line; (line = bp_os_lines_next(&lines));) {
         char *controllers = strchr(line, ':');
         char *path = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!path)
@@ -463,6 +470,7 @@ void bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
         else if (strstr(controllers, "memory") && name_v1)
             visit_upwards("/sys/fs/cgroup/memory", path, &(struct visitor){name_v1, visit, context});
     }
+    bp_os_lines_close(&lines);
 }
 
 /* The file holds a number, "max" or an absurd value. */

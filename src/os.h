@@ -141,12 +141,12 @@ void bp_os_seal(void *address, size_t bytes);
 /* Reads at most size - 1 bytes and terminates them. Returns the count or a negative errno. */
 int bp_os_read_file(const char *path, char *data, size_t size);
 
-/* A file of the kernel's, line by line. Lines longer than the buffer come in pieces. */
+/* A file of the kernel's, line by line. Lines longer than the buffer come in pieces; it may lie on a small stack. */
 struct bp_os_lines {
     int fd;
     size_t start; /* of the next line in data */
     size_t end;
-    char data[4096];
+    char data[1024];
 };
 
 /* 0 or a negative errno. */

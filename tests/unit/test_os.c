@@ -311,6 +311,22 @@ Test(os, version_1_limits_count_among_other_controllers)
     check_size(bp_os_memory_bytes(), 209715200);
 }
 
+/* As Kubernetes names them, where containers see the machine's groups. */
+Test(os, the_last_of_many_long_groups_counts)
+{
+    static const char group[] = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0123456789abcdef0123"
+                                "456789abcdef.slice/cri-containerd-0123456789abcdef0123456789abcdef0123456789abcdef0123"
+                                "456789abcdef.scope";
+    char lines[14 * (sizeof group + 16)] = "";
+    size_t length = 0;
+    for (int id = 13; id > 0; id--)
+        length += (size_t)sprintf(lines + length, "%d:%s:%s\n", id, id == 1 ? "memory" : "cpuset", group);
+    enter_groups(lines);
+    (void)mkdir("/sys/fs/cgroup/memory", 0755);
+    write_file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "209715200\n");
+    check_size(bp_os_memory_bytes(), 209715200);
+}
+
 Test(os, a_limit_above_ram_is_none)
 {
     enter_groups("0::/\n");
