@@ -79,16 +79,18 @@ BP_COLD static void find_custom(void)
     bp_store_release(&custom.searched, true); /* pairs with acquire in have_custom() */
 }
 
+/* Is there where a C++ library is. */
+extern void __cxa_throw(void) __attribute__((weak)); // NOLINT(bugprone-reserved-identifier)
+
 /*
  * At the start, for the reasons of ranges.c. Not where the program's own operators must be kept company by the C++
  * library's, as dlopen() would start that one, perhaps before its time.
  */
 __attribute__((constructor)) static void find_early(void)
 {
-    bool has_others = bp_real_find_next("_Znwm") != NULL;
     if (is_replaced())
         return;
-    if (has_others)
+    if (__cxa_throw)
         find_custom();
     else
         bp_store_release(&custom.searched, true); /* pairs with acquire in have_custom() */

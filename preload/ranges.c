@@ -63,13 +63,16 @@ static void *find_next(size_t index)
     return symbol;
 }
 
+/* Is there where libnuma is: a search that fails would allocate, and most programs have none. */
+extern int numa_available(void) __attribute__((weak));
+
 /*
  * All are looked for at the start: at a call the loader's lock may be held by who waits for the caller (the constructor
  * of a library that is being loaded), or by who is not in this forked child; and the caller may ask dlerror() next.
  */
 __attribute__((constructor)) static void find_all(void)
 {
-    for (size_t i = 0; i < NEXT_COUNT; i++)
+    for (size_t i = numa_available ? 0 : NEXT_mprotect; i < NEXT_COUNT; i++)
         (void)find_next(i);
     bp_store_relaxed(&has_started, true);
 }
