@@ -57,21 +57,25 @@ static bool has_valgrind(void)
     return preload && strstr(preload, "vgpreload_");
 }
 
+/* The option that excludes this program, which then is as if we were not there; NULL when none does. */
+static const char *exclusion(const struct bp_options *options)
+{
+    const char *program = program_invocation_short_name;
+    if (options->only[0] != '\0' && !bp_options_match(options->only, program))
+        return "BUFPOOL_ONLY";
+    return bp_options_match(options->skip, program) ? "BUFPOOL_SKIP" : NULL;
+}
+
 /* Why requests are not to be served from the pool; NULL when they are. */
 static const char *reason_to_stay_out(const struct bp_options *options)
 {
-    const char *program = program_invocation_short_name;
     if (options->mode == BP_MODE_OFF)
         return "BUFPOOL_MODE";
     if (has_sanitizer())
         return "a sanitizer is in the program";
     if (has_valgrind())
         return "the program runs under valgrind";
-    if (options->only[0] != '\0' && !bp_options_match(options->only, program))
-        return "BUFPOOL_ONLY";
-    if (bp_options_match(options->skip, program))
-        return "BUFPOOL_SKIP";
-    return NULL;
+    return exclusion(options);
 }
 
 /*
@@ -141,6 +145,8 @@ __attribute__((constructor)) static void start(void)
         bp_warn("BUFPOOL_UNDERLYING=%s: %s; using next",
                 options->underlying == BP_UNDERLYING_LIBC ? "libc" : "jemalloc", complaint);
 
+    if (exclusion(options))
+        options->stats = BP_STATS_OFF;
     const char *reason = reason_to_stay_out(options);
     if (reason)
         bp_dump_mode_reason = reason;

@@ -177,7 +177,6 @@ WORKLOAD = [
 ]
 SMALL_MIN = {'MIN_SIZE': '64K'}
 IN_FILE = {'STATS': 'json', 'STATS_FILE': '{tmp}/report.json'}
-INACTIVE = 'large_requests == 0'
 FAST = {'DECAY_MS': '300'}
 END_IN_TEXT = {'STATS': 'text'}
 TEXT_REPORT = ['~bufpool: report of [a-z]+, pid \\d+, mode pool'] + ['~bufpool: (?!report).*'] * 7 + ['?bufpool: (?!report).*'] * 20
@@ -267,10 +266,10 @@ SPECIAL = {
         Case('workload', {'MODE': 'off'}, pools=False, says=['mode == "off"']),
         # Which programs: patterns of the program's name.
         *(Case('workload', {'ONLY': only}) for only in ('workload', 'foo,work*', '*', 'workloa?')),
-        *(Case('workload', {'ONLY': only}, pools=False, says=[INACTIVE]) for only in ('foo', 'work', 'workload2,*x')),
+        *(Case('workload', {'ONLY': only}, pools=False, files='none') for only in ('foo', 'work', 'workload2,*x')),
         *(Case('workload', {'SKIP': skip}) for skip in ('foo', 'work', 'foo,bar*')),
-        *(Case('workload', {'SKIP': skip}, pools=False, says=[INACTIVE]) for skip in ('workload', 'foo,*load')),
-        Case('workload', {'ONLY': 'work*', 'SKIP': '*load'}, pools=False, says=[INACTIVE]),
+        *(Case('workload', {'SKIP': skip}, pools=False, files='none') for skip in ('workload', 'foo,*load')),
+        Case('workload', {'ONLY': 'work*', 'SKIP': '*load'}, pools=False, files='none'),
     ],
     # What is written or read where nothing may be stops the program, there and then if there is a page of its own for that.
     'harden': [
