@@ -132,7 +132,8 @@ static void write_report(struct draft *draft, enum bp_report_reason reason)
 
 void bp_dump_at_end(void)
 {
-    static struct draft draft; /* the stack of the thread that ends the program may be small */
+    /* The stack of the thread that ends the program may be small. Aligned, it lies away from variables that are. */
+    _Alignas(BP_CACHELINE_BYTES) static struct draft draft;
     /* A filter of system calls may forbid what a report takes, and end a program that has nothing else to do. */
     if (bp_load_relaxed(&reporter) == 0 || bp_os_is_quiet())
         return;

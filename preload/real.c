@@ -111,7 +111,7 @@ static const char *choose_definer_of(const char *marker, const char *absent)
 
 static void choose_object(void)
 {
-    static struct bp_options options;
+    _Alignas(BP_CACHELINE_BYTES) static struct bp_options options; /* away from what is small */
     if (getauxval(AT_SECURE) || !bp_options_peek(&options, environment(), "UNDERLYING"))
         return;
     if (options.underlying == BP_UNDERLYING_LIBC)

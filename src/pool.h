@@ -43,8 +43,8 @@ struct bp_pool {
 };
 
 /*
- * Makes a pool in zeroed memory. `id` is its index into what bp_thread has of each. 0 or a negative errno, with everything
- * given back.
+ * Makes a pool in zeroed memory. `id` is its index into what bp_thread has of each. 0 or a negative errno, with
+ * everything given back.
  */
 int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *options);
 /* Gives everything back, live blocks included. No thread may be using the pool. */
