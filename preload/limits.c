@@ -37,7 +37,7 @@ static void before_limit(__rlimit_resource_t resource, const struct rlimit64 *li
         bp_arena_shrink(&pool->arena);
     if (resource == RLIMIT_DATA) {
         (void)bp_pool_trim(pool);
-        bp_arena_charge_commit(&pool->arena);
+        bp_pool_charge_commit(pool);
     }
 }
 

@@ -197,7 +197,7 @@ BP_EXPORT int mlockall(int flags)
     struct bp_pool *pool = bp_process_pool_peek();
     size_t threshold_bytes = bp_load_relaxed(&bp_threshold_bytes);
     if (pool)
-        bp_arena_lock_down(&pool->arena);
+        bp_pool_lock_down(pool);
     else /* a pool that is made later would ask for more address space than may be locked */
         bp_store_relaxed(&bp_threshold_bytes, SIZE_MAX);
     GET_NEXT(mlockall);

@@ -22,6 +22,9 @@
 /* Address space is made accessible in steps of this size, to spare calls; pages that are never touched are free. */
 #define COMMIT_STEP_BYTES (64 * BP_MIB)
 
+/* A piece that is not accessible is worth the mappings of the kernel that it takes from here on. */
+#define CLOSED_MIN_BYTES (256 * BP_KIB)
+
 static size_t floor_pow2(size_t x)
 {
     return (size_t)1 << (63 - __builtin_clzl(x | 1));
@@ -204,9 +207,11 @@ static void take_back_uncarved_locked(struct bp_arena *arena)
 static void take_back_clean_locked(struct bp_arena *arena, const struct bp_arena_place *place)
 {
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
+        size_t stride_bytes = bp_class_stride_bytes(class_index);
         for (struct bp_slot *slot = place->clean[class_index]; slot; slot = slot->next) {
+            char *end = bp_slot_base(arena, slot) + bp_slot_reach_bytes(arena, slot);
             if (slot->dirty_bytes == 0)
-                (void)bp_arena_map_anew(arena, slot, bp_slot_base(arena, slot), bp_slot_reach_bytes(arena, slot));
+                (void)bp_arena_map_anew(arena, slot, end - stride_bytes, stride_bytes);
         }
     }
 }
@@ -223,10 +228,31 @@ void bp_arena_charge_commit(struct bp_arena *arena)
     bp_lock_release(&arena->lock);
 }
 
-void bp_arena_lock_down(struct bp_arena *arena)
+static void close_piece(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes,
+                        size_t *mappings_left)
 {
-    bp_arena_shrink(arena);
-    bp_arena_charge_commit(arena);
+    if (bytes >= CLOSED_MIN_BYTES && *mappings_left >= 2 &&
+        bp_arena_map_zeros(arena, slot, start, bytes, false) == 0)
+        *mappings_left -= 2;
+}
+
+void bp_arena_close_slots(struct bp_arena *arena)
+{
+    size_t mappings_left = bp_os.mappings_left() / 2;
+    (void)bp_lock_acquire(&arena->lock);
+    for (const struct bp_span *span = arena->spans; span; span = span->next) {
+        for (size_t i = 0; i < span->carved_count; i++) {
+            const struct bp_slot *slot = &span->slots[i];
+            char *start = span->base + (i << span->stride_shift);
+            char *base = bp_slot_base(arena, slot);
+            if (slot->dirty_bytes == 0) /* clean: see bp_arena_charge_commit() */
+                continue;
+            close_piece(arena, slot, start, (size_t)(base - start), &mappings_left);
+            close_piece(arena, slot, base + slot->dirty_bytes, bp_slot_reach_bytes(arena, slot) - slot->dirty_bytes,
+                        &mappings_left);
+        }
+    }
+    bp_lock_release(&arena->lock);
 }
 
 /*

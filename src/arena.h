@@ -182,17 +182,10 @@ void bp_arena_fini(struct bp_arena *arena);
  */
 void bp_arena_shrink(struct bp_arena *arena);
 
-/*
- * For a program that limits its data, which is what is accessible: pages are made so only as far as requests need them
- * from now on, and those that nobody needs no longer are.
- */
+/* See bp_pool_charge_commit(): pages that no slot has, and clean slots, are not accessible. */
 void bp_arena_charge_commit(struct bp_arena *arena);
-
-/*
- * For a program that locks all its memory, present and future: address space that is not used counts against its limit
- * and goes back, and as accessible pages are resident at once, the same is done as where they are charged.
- */
-void bp_arena_lock_down(struct bp_arena *arena);
+/* Then, while no thread extends a slot: what is accessible before and behind the extents of slots is so no more. */
+void bp_arena_close_slots(struct bp_arena *arena);
 
 /*
  * The program is about to change attributes of an address range, or what is mapped there. Slots that it overlaps will

@@ -91,6 +91,25 @@ void bp_pool_tick(struct bp_pool *pool)
     bp_budget_note_cached(&pool->budget, now_ns);
 }
 
+static void close_slots(void *arena)
+{
+    bp_arena_close_slots(arena);
+}
+
+void bp_pool_charge_commit(struct bp_pool *pool)
+{
+    bool was_open = !bp_load_relaxed(&pool->arena.commit_is_charged);
+    bp_arena_charge_commit(&pool->arena);
+    if (was_open)
+        (void)bp_tcaches_at_rest(&pool->caches, close_slots, &pool->arena);
+}
+
+void bp_pool_lock_down(struct bp_pool *pool)
+{
+    bp_arena_shrink(&pool->arena);
+    bp_pool_charge_commit(pool);
+}
+
 void bp_pool_follow_policy(struct bp_pool *pool)
 {
     if (pool->caches.numa) {

@@ -80,6 +80,16 @@ bool bp_pool_check_sized(struct bp_pool *pool, const void *p, size_t size_bytes,
 void bp_pool_check_overrun(struct bp_pool *pool, const struct bp_slot *slot, const char *call);
 /* Purges all that is free, but for caches of threads that are in the middle of an operation. Returns the bytes. */
 size_t bp_pool_trim(struct bp_pool *pool);
+/*
+ * For a program that limits its data, which is what is accessible: pages are made so only as far as requests need them
+ * from now on, and those that no block needs no longer are.
+ */
+void bp_pool_charge_commit(struct bp_pool *pool);
+/*
+ * For a program that locks all its memory, present and future: address space that is not used counts against its limit
+ * and goes back, and as accessible pages are resident at once, the same is done as where they are charged.
+ */
+void bp_pool_lock_down(struct bp_pool *pool);
 /* This thread has changed its memory policy: what it has cached may be of the wrong node. */
 void bp_pool_follow_policy(struct bp_pool *pool);
 /* Ages what is free, if it is time to: see decay.h. Slow operations do it themselves. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include "os.h"
@@ -11,6 +12,8 @@
 enum { KEEP_MIN_BYTES = 256 * 1024 };
 /* A thread that takes more than that from a shard at once has cold buffers, and others have none. */
 enum { REFILL_MAX_BYTES = 4 * 1024 * 1024 };
+/* How often an operation of another thread may be found under way by who waits for it. */
+enum { REST_TRIES = 200 };
 
 struct bp_tcache bp_tcache_none[BP_EMPTY_COUNT];
 struct bp_tcache bp_tcache_gone[BP_EMPTY_COUNT];
@@ -539,6 +542,41 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
     bp_lock_release(&caches->lock);
     bp_count(counters, BP_COUNT_drained_caches, drained_count);
     return drained_count;
+}
+
+/* Its thread finds no cache from now on. Has the last operation that found one ended? */
+static bool comes_to_rest(const struct bp_tcache *cache)
+{
+    for (int i = 0; i < REST_TRIES; i++) {
+        if (!bp_load_acquire(&cache->thread->busy)) /* pairs with release in bp_thread_end() */
+            return true;
+        (void)sched_yield();
+    }
+    return false;
+}
+
+bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), void *context)
+{
+    (void)bp_lock_acquire(&caches->lock);
+    (void)bp_lock_acquire(&caches->orphan_lock);
+    for (struct bp_tcache *cache = caches->list; cache; cache = cache->next)
+        cache->detached = replace(cache, cache, NONE);
+    bool rests = caches->can_fence && bp_os.fence() == 0;
+    struct bp_tcache *next;
+    for (struct bp_tcache *cache = caches->list; cache && rests; cache = cache->next)
+        rests = !cache->detached || comes_to_rest(cache);
+    if (rests)
+        work(context);
+    for (struct bp_tcache *cache = caches->list; cache; cache = next) {
+        next = cache->next;
+        /* Its thread may have ended without it. */
+        if (cache->detached && !replace(cache, NONE, cache))
+            empty_detached_locked(cache, false, &caches->retired.counters);
+        cache->detached = false;
+    }
+    bp_lock_release(&caches->orphan_lock);
+    bp_lock_release(&caches->lock);
+    return rests;
 }
 
 /* --- a forked child --------------------------------------------------------------------------------------------- */

@@ -179,6 +179,12 @@ void bp_tcache_flush(struct bp_tcache *cache);
 size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_counters *counters);
 
 /*
+ * Calls `work` while no thread is in the middle of an operation; slow ones that would begin meanwhile wait. False, and
+ * it was not called, where one does not end within a moment or nobody can tell.
+ */
+bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), void *context);
+
+/*
  * Calls `visit` with every block of counts: of live threads, of ended ones, of the orphan cache. Never waits long: a
  * signal handler may end the program, and so ask for the report, in the middle of anything.
  */

@@ -443,7 +443,7 @@ static void do_rare(void)
     else if (what == 16)
         bp_arena_shrink(&model.pool.arena);
     else if (what == 17)
-        bp_arena_lock_down(&model.pool.arena);
+        bp_pool_lock_down(&model.pool);
 }
 
 static void step(void)

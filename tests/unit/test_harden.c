@@ -286,7 +286,7 @@ TEST_BOTH(a_program_that_locks_its_memory)
 {
     char *before = make(100000, 1);
     drop(make(100000, 1));
-    bp_arena_lock_down(&pool.arena);
+    bp_pool_lock_down(&pool);
     for (int turn = 0; turn < 40; turn++) {
         size_t size = 90000 + (size_t)turn * 700; /* of the class that has slots already */
         char *block = make(size, 1);

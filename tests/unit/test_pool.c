@@ -1077,7 +1077,7 @@ Test(pool, locked_down_it_makes_accessible_only_what_is_asked_for)
 {
     char *block = allocate(300000);
     release(block);
-    bp_arena_lock_down(&pool.arena);
+    bp_pool_lock_down(&pool);
     size_t commits = fake_os.commit.calls;
     for (size_t i = 0; i < LENGTH(some_sizes); i++) {
         char *p = allocate(some_sizes[i]);
@@ -1089,6 +1089,61 @@ Test(pool, locked_down_it_makes_accessible_only_what_is_asked_for)
     cr_assert_geq(fake_os.commit.calls, commits);
     cr_assert_not(pool.arena.can_move);
     check_audit(0);
+}
+
+/* What the kernel has of the arena that can be written to. */
+static size_t writable_bytes(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    cr_assert_not_null(maps);
+    size_t bytes = 0;
+    char line[512];
+    while (fgets(line, sizeof line, maps)) {
+        char *at;
+        uintptr_t start = strtoull(line, &at, 16);
+        uintptr_t end = strtoull(at + 1, &at, 16);
+        if (bp_arena_contains(&pool.arena, (void *)start) && at[2] == 'w')
+            bytes += end - start;
+    }
+    (void)fclose(maps);
+    return bytes;
+}
+
+static void *take_and_free(void *unused)
+{
+    release(bp_pool_realloc(&pool, allocate(100000), 5000000));
+    return unused;
+}
+
+/* A block that grew has a slot many times its size, and another one begins late. */
+Test(pool, locked_down_it_keeps_no_more_accessible_than_blocks_use)
+{
+    size_t sizes[] = {20 * BP_MIB, 17 * BP_MIB, 33 * BP_MIB, 300000};
+    char *blocks[LENGTH(sizes)];
+    for (size_t i = 0; i < LENGTH(sizes); i++) {
+        blocks[i] = bp_pool_realloc(&pool, allocate(sizes[i] / 4), sizes[i]);
+        stamp(blocks[i], 0, sizes[i], i);
+    }
+    release(allocate(9000000));
+    run_thread(take_and_free, NULL);
+    const struct bp_tcache *cache = bp_thread.caches[0];
+    bp_pool_lock_down(&pool);
+    size_t slack_bytes = 512 * BP_KIB; /* of each slot */
+    cr_assert_leq(writable_bytes(), pool.budget.footprint_bytes + 8 * slack_bytes);
+    cr_assert_eq(bp_thread.caches[0], cache);
+    for (size_t i = 0; i < LENGTH(sizes); i++) {
+        cr_assert(stamp_holds(blocks[i], 0, sizes[i], i));
+        blocks[i] = bp_pool_realloc(&pool, blocks[i], sizes[i] + 3 * BP_MIB);
+        cr_assert(stamp_holds(blocks[i], 0, sizes[i], i));
+        stamp(blocks[i], 0, sizes[i] + 3 * BP_MIB, i);
+        check_audit(LENGTH(sizes));
+    }
+    run_thread(take_and_free, NULL);
+    for (size_t i = 0; i < LENGTH(sizes); i++)
+        release(blocks[i]);
+    (void)bp_pool_trim(&pool);
+    check_audit(0);
+    cr_assert_leq(writable_bytes(), 8 * slack_bytes);
 }
 
 /* Fork. */

@@ -792,6 +792,46 @@ Test(tcache, without_the_barrier_nothing_is_drained)
     cr_assert_not(caches.can_fence, "and it is not asked again");
 }
 
+static void count_call(void *count)
+{
+    ++*(int *)count;
+}
+
+Test(tcache, at_rest_nobody_is_in_the_middle_of_an_operation)
+{
+    int calls = 0;
+    struct bp_tcache *cache = fill_and_leave();
+    cr_assert(bp_tcaches_at_rest(&caches, count_call, &calls));
+    cr_assert_eq(calls, 1);
+    cr_assert_eq(bp_thread.caches[ID], cache, "and afterwards all is as it was");
+    check_size(bp_tcache_cached_bytes(cache), 7 * page);
+
+    cr_assert_eq(bp_tcache_enter(&caches), cache);
+    cr_assert_not(bp_tcaches_at_rest(&caches, count_call, &calls));
+    cr_assert_eq(bp_thread.caches[ID], cache);
+    bp_tcache_leave(cache);
+    fake_os.fence.fail = 1;
+    cr_assert_not(bp_tcaches_at_rest(&caches, count_call, &calls));
+    cr_assert_eq(bp_thread.caches[ID], cache);
+    cr_assert_eq(calls, 1);
+}
+
+Test(tcache, a_thread_does_not_end_while_others_are_at_rest)
+{
+    int calls = 0;
+    (void)sem_init(&leaver_is_ready, 0, 0);
+    (void)sem_init(&leaver_may_go, 0, 0);
+    cr_assert_eq(pthread_create(&leaver, NULL, leave_when_told, NULL), 0);
+    (void)sem_wait(&leaver_is_ready);
+    fake_os.in_fence = tell_to_leave;
+    cr_assert(bp_tcaches_at_rest(&caches, count_call, &calls));
+    fake_os.in_fence = NULL;
+    cr_assert_not(left_early);
+    cr_assert_eq(pthread_join(leaver, NULL), 0);
+    check_size(caches.thread_count, 0);
+    check_size(budget.cached_bytes, 7 * page);
+}
+
 static _Atomic(bool) stop_workers;
 
 /* Takes and gives, and checks that each buffer is its own while it has it. */

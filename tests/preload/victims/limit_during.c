@@ -25,6 +25,9 @@ int main(int argc, char **argv)
     exercise(1);
     for (size_t size = MIB; is_data && size <= 32 * MIB; size *= 2)
         free(make(size));
+    char *grown = realloc(make(10 * MIB), 20 * MIB); /* has more room than it uses */
+    CHECK(grown);
+    stamp(grown, 20 * MIB, 3);
     CHECK(setrlimit(is_data ? RLIMIT_DATA : RLIMIT_AS, &limit) == 0);
     void *map = mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(map != MAP_FAILED);
@@ -42,6 +45,8 @@ int main(int argc, char **argv)
         block[0] = block[size - 1] = 1;
         free(block);
     }
+    CHECK(stamped(grown, 20 * MIB, 3));
+    free(grown);
     free(make(70 * MIB)); /* larger than any before */
     return done();
 }
