@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <string.h>
 
 #include "os.h"
@@ -12,8 +11,6 @@
 enum { KEEP_MIN_BYTES = 256 * 1024 };
 /* A thread that takes more than that from a shard at once has cold buffers, and others have none. */
 enum { REFILL_MAX_BYTES = 4 * 1024 * 1024 };
-/* How often an operation of another thread may be found under way by who waits for it. */
-enum { REST_TRIES = 200 };
 
 struct bp_tcache bp_tcache_none[BP_EMPTY_COUNT];
 struct bp_tcache bp_tcache_gone[BP_EMPTY_COUNT];
@@ -414,8 +411,7 @@ struct bp_slot *bp_tcache_refill(struct bp_tcache *cache, size_t class_index, si
     return first;
 }
 
-/* How many buffers of the class this thread has taken. */
-static size_t takes(const struct bp_tcache *cache, size_t class_index)
+size_t bp_tcache_takes(const struct bp_tcache *cache, size_t class_index)
 {
     const struct bp_misses *misses = &cache->misses[class_index];
     return bp_load_relaxed(&cache->bins[class_index].hits) + bp_load_relaxed(&misses->shard_hits) +
@@ -430,7 +426,7 @@ void bp_tcache_give(struct bp_tcache *cache, struct bp_slot *slot)
         bp_tcache_send_home(cache, slot);
         return;
     }
-    if (bin->gives >= takes(cache, class_index)) {
+    if (bin->gives >= bp_tcache_takes(cache, class_index)) {
         struct bp_chain chain = cut_bin(cache, class_index, 0);
         if (chain.count > 0)
             push_to_shard(cache, class_index, chain);
@@ -460,51 +456,12 @@ void bp_tcache_flush(struct bp_tcache *cache)
     (void)release_unused(cache);
 }
 
-/* --- draining other threads -------------------------------------------------------------------------------------- */
-
-/* Looks of which classes the owner took nothing since the last look. True when it holds buffers of one of them. */
-static bool look_for_idle_bins_locked(struct bp_tcache *cache)
-{
-    bool found = false;
-    cache->idle_bins = 0;
-    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
-        size_t now = takes(cache, class_index);
-        bool is_idle = now == cache->takes_seen[class_index];
-        cache->takes_seen[class_index] = now;
-        cache->idle_bins |= (uint32_t)is_idle << class_index;
-        found = found || (is_idle && bp_load_relaxed(&cache->bins[class_index].cached_bytes) > 0);
-    }
-    return found;
-}
-
-/* Replaces the owner's pointer, if it is still what it was. */
-static bool replace(struct bp_tcache *cache, struct bp_tcache *from, struct bp_tcache *to)
-{
-    /* acquire: pairs with release in end_in_pool(), whose thread has done its last operation */
-    return atomic_compare_exchange_strong_explicit(&cache->thread->caches[cache->caches->id], &from, to,
-                                                   memory_order_acquire, memory_order_acquire);
-}
-
-/* Detaches caches that hold something, all or those that hold what their threads seem not to need. */
-static size_t detach_locked(struct bp_tcaches *caches, bool idle_only)
-{
-    size_t count = 0;
-    for (struct bp_tcache *cache = caches->list; cache; cache = cache->next) {
-        bool wanted = look_for_idle_bins_locked(cache) || !idle_only || bp_tcache_is_astray(cache);
-        cache->detached = wanted && bp_load_relaxed(&cache->allowance_bytes) > 0 && replace(cache, cache, NONE);
-        count += cache->detached;
-    }
-    return count;
-}
-
-/* A detached cache belongs to us now. No system call, unless a shard is full: what nobody needs waits in cold lists. */
-static void empty_detached_locked(struct bp_tcache *cache, bool idle_only, struct bp_counters *counters)
+void bp_tcache_empty_locked(struct bp_tcache *cache, uint32_t cold_bins, struct bp_counters *counters)
 {
     struct bp_tcaches *caches = cache->caches;
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
         struct bp_chain chain = cut_bin(cache, class_index, 0);
-        bool is_needed = idle_only && (cache->idle_bins >> class_index & 1) == 0;
-        if (chain.count > 0 && is_needed)
+        if (chain.count > 0 && (cold_bins >> class_index & 1) == 0)
             bp_shard_push(caches->shards, cache->shard, class_index, chain, counters);
         else if (chain.count > 0)
             bp_shard_push_cold(caches->shards, cache->shard, class_index, chain, counters);
@@ -512,71 +469,6 @@ static void empty_detached_locked(struct bp_tcache *cache, bool idle_only, struc
     bp_tcache_send_all_home(cache, false, counters);
     (void)release_unused(cache);
     remove_cache_locked(cache);
-}
-
-size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_counters *counters)
-{
-    if (caches->numa && idle_only)
-        bp_add_relaxed(&caches->numa->epoch, (size_t)1);
-    if (!caches->can_fence)
-        return 0;
-    size_t drained_count = 0;
-    (void)bp_lock_acquire(&caches->lock);
-    if (detach_locked(caches, idle_only) > 0) {
-        bool fenced = bp_os.fence() == 0;
-        struct bp_tcache *next;
-        for (struct bp_tcache *cache = caches->list; cache; cache = next) {
-            next = cache->next;
-            if (!cache->detached)
-                continue;
-            cache->detached = false;
-            /* acquire: pairs with release in bp_thread_end(), so that we see what the owner's last operation did */
-            bool busy = !fenced || bp_load_acquire(&cache->thread->busy);
-            /* In the middle of an operation, and goes on with this cache; unless it found it gone when it ended. */
-            if (busy && replace(cache, NONE, cache))
-                continue;
-            empty_detached_locked(cache, idle_only, counters);
-            drained_count++;
-        }
-    }
-    bp_lock_release(&caches->lock);
-    bp_count(counters, BP_COUNT_drained_caches, drained_count);
-    return drained_count;
-}
-
-/* Its thread finds no cache from now on. Has the last operation that found one ended? */
-static bool comes_to_rest(const struct bp_tcache *cache)
-{
-    for (int i = 0; i < REST_TRIES; i++) {
-        if (!bp_load_acquire(&cache->thread->busy)) /* pairs with release in bp_thread_end() */
-            return true;
-        (void)sched_yield();
-    }
-    return false;
-}
-
-bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), void *context)
-{
-    (void)bp_lock_acquire(&caches->lock);
-    (void)bp_lock_acquire(&caches->orphan_lock);
-    for (struct bp_tcache *cache = caches->list; cache; cache = cache->next)
-        cache->detached = replace(cache, cache, NONE);
-    bool rests = caches->can_fence && bp_os.fence() == 0;
-    struct bp_tcache *next;
-    for (struct bp_tcache *cache = caches->list; cache && rests; cache = cache->next)
-        rests = !cache->detached || comes_to_rest(cache);
-    if (rests)
-        work(context);
-    for (struct bp_tcache *cache = caches->list; cache; cache = next) {
-        next = cache->next;
-        /* Its thread may have ended without it. */
-        if (cache->detached && !replace(cache, NONE, cache))
-            empty_detached_locked(cache, false, &caches->retired.counters);
-        cache->detached = false;
-    }
-    bp_lock_release(&caches->orphan_lock);
-    bp_lock_release(&caches->lock);
-    return rests;
 }
 
 /* --- a forked child --------------------------------------------------------------------------------------------- */

@@ -204,6 +204,13 @@ void bp_tcaches_after_fork(struct bp_tcaches *caches);
 /* Takes memory of a class as cached into the budget, at the price of idle allowances and of what the policy gives. */
 bool bp_tcache_charge(struct bp_tcache *cache, size_t class_index, size_t bytes);
 
+/* --- what tcache.c and drain.c share ----------------------------------------------------------------------------- */
+
+/* How many buffers of the class the owner has taken. */
+size_t bp_tcache_takes(const struct bp_tcache *cache, size_t class_index);
+/* Gives everything to the home shard, as cold what has its class's bit in `cold_bins`; the cache leaves the list. */
+void bp_tcache_empty_locked(struct bp_tcache *cache, uint32_t cold_bins, struct bp_counters *counters);
+
 /* --- several places: places.c; with one place nothing happens here ----------------------------------------------- */
 
 /* A record with all that places need. NULL without memory for it. */

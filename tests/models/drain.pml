@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How another thread's cache is taken from it (src/tcache.c: bp_thread_begin, bp_tcache_enter, on_thread_exit and
- * bp_tcaches_drain), for spin to try in every order.
+ * How another thread's cache is taken from it (src/tcache.c: bp_thread_begin, bp_tcache_enter, end_in_pool;
+ * src/drain.c: bp_tcaches_drain), for spin to try in every order.
  *
  * One owner works, may find its cache gone and make another, and ends. One drainer drains. Stores of the owner pass
  * through a store buffer, so that a load may overtake them: the hardware's reordering that the scheme is about. What is

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Drain: threads' caches that are taken from them while they are in no operation. Declared in tcache.h.
+ *
+ * Layer: 5. tests/models/drain.pml is this protocol.
+ */
+#include <sched.h>
+
+#include "os.h"
+#include "tcache.h"
+
+/* How often an operation of another thread may be found under way by who waits for it. */
+enum { REST_TRIES = 200 };
+
+/* Looks of which classes the owner took nothing since the last look. True when it holds buffers of one of them. */
+static bool look_for_idle_bins_locked(struct bp_tcache *cache)
+{
+    bool found = false;
+    cache->idle_bins = 0;
+    for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
+        size_t now = bp_tcache_takes(cache, class_index);
+        bool is_idle = now == cache->takes_seen[class_index];
+        cache->takes_seen[class_index] = now;
+        cache->idle_bins |= (uint32_t)is_idle << class_index;
+        found = found || (is_idle && bp_load_relaxed(&cache->bins[class_index].cached_bytes) > 0);
+    }
+    return found;
+}
+
+/* Replaces the owner's pointer, if it is still what it was. */
+static bool replace(struct bp_tcache *cache, struct bp_tcache *from, struct bp_tcache *to)
+{
+    /* acquire: pairs with release in end_in_pool(), whose thread has done its last operation */
+    return atomic_compare_exchange_strong_explicit(&cache->thread->caches[cache->caches->id], &from, to,
+                                                   memory_order_acquire, memory_order_acquire);
+}
+
+/* Detaches caches that hold something, all or those that hold what their threads seem not to need. */
+static size_t detach_locked(struct bp_tcaches *caches, bool idle_only)
+{
+    size_t count = 0;
+    for (struct bp_tcache *cache = caches->list; cache; cache = cache->next) {
+        bool wanted = look_for_idle_bins_locked(cache) || !idle_only || bp_tcache_is_astray(cache);
+        wanted = wanted && bp_load_relaxed(&cache->allowance_bytes) > 0;
+        cache->detached = wanted && replace(cache, cache, bp_tcache_none);
+        count += cache->detached;
+    }
+    return count;
+}
+
+size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_counters *counters)
+{
+    if (caches->numa && idle_only)
+        bp_add_relaxed(&caches->numa->epoch, (size_t)1);
+    if (!caches->can_fence)
+        return 0;
+    size_t drained_count = 0;
+    (void)bp_lock_acquire(&caches->lock);
+    if (detach_locked(caches, idle_only) > 0) {
+        bool fenced = bp_os.fence() == 0;
+        struct bp_tcache *next;
+        for (struct bp_tcache *cache = caches->list; cache; cache = next) {
+            next = cache->next;
+            if (!cache->detached)
+                continue;
+            cache->detached = false;
+            /* acquire: pairs with release in bp_thread_end(), so that we see what the owner's last operation did */
+            bool busy = !fenced || bp_load_acquire(&cache->thread->busy);
+            /* In the middle of an operation, and goes on with this cache; unless it found it gone when it ended. */
+            if (busy && replace(cache, bp_tcache_none, cache))
+                continue;
+            /* It belongs to us now. No system call, unless a shard is full: what nobody needs waits in cold lists. */
+            bp_tcache_empty_locked(cache, idle_only ? cache->idle_bins : UINT32_MAX, counters);
+            drained_count++;
+        }
+    }
+    bp_lock_release(&caches->lock);
+    bp_count(counters, BP_COUNT_drained_caches, drained_count);
+    return drained_count;
+}
+
+/* Its thread finds no cache from now on. Has the last operation that found one ended? */
+static bool comes_to_rest(const struct bp_tcache *cache)
+{
+    for (int i = 0; i < REST_TRIES; i++) {
+        if (!bp_load_acquire(&cache->thread->busy)) /* pairs with release in bp_thread_end() */
+            return true;
+        (void)sched_yield();
+    }
+    return false;
+}
+
+bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), void *context)
+{
+    (void)bp_lock_acquire(&caches->lock);
+    (void)bp_lock_acquire(&caches->orphan_lock);
+    for (struct bp_tcache *cache = caches->list; cache; cache = cache->next)
+        cache->detached = replace(cache, cache, bp_tcache_none);
+    bool rests = caches->can_fence && bp_os.fence() == 0;
+    struct bp_tcache *next;
+    for (struct bp_tcache *cache = caches->list; cache && rests; cache = cache->next)
+        rests = !cache->detached || comes_to_rest(cache);
+    if (rests)
+        work(context);
+    for (struct bp_tcache *cache = caches->list; cache; cache = next) {
+        next = cache->next;
+        /* Its thread may have ended without it. */
+        if (cache->detached && !replace(cache, bp_tcache_none, cache))
+            bp_tcache_empty_locked(cache, UINT32_MAX, &caches->retired.counters);
+        cache->detached = false;
+    }
+    bp_lock_release(&caches->orphan_lock);
+    bp_lock_release(&caches->lock);
+    return rests;
+}
