@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -112,7 +113,7 @@ static int open_asking(const char *path, const char *data, size_t bytes, bool is
     int fd = is_socket ? connect_to(path) : open(path, O_RDWR | flags);
     if (fd < 0 && !is_socket && bytes == 0)
         fd = open(path, O_RDONLY | flags);
-    if (fd < 0 || bytes == 0 || write(fd, data, bytes) == (ssize_t)bytes)
+    if (fd < 0 || bytes == 0 || syscall(SYS_write, fd, data, bytes) == (long)bytes)
         return fd;
     int error = errno;
     (void)close(fd);

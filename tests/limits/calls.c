@@ -13,13 +13,16 @@
  *
  * A call is the library's if it returns into the library's text: the return address lies where the stack pointer is at
  * the system call in libc's syscall(). What the library calls by name has a frame of libc's in between, so for the
- * calls in `by_name` the nearest address of code outside libc decides. Threads are made from too deep in libc for that:
- * whoever makes them, they count as the program's.
+ * calls in `by_name` the nearest address of code outside libc decides. Those in `by_number` must come from libc's
+ * syscall(): where there are threads, libc's own functions keep other things at the stack pointer, such as what the
+ * library's last call left there. Threads are made from too deep in libc: whoever makes them, they count as the
+ * program's.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -60,8 +63,11 @@ static unsigned long fail_at, own_total, own_counts[CALLS], all_counts[CALLS];
 static bool fail_on;
 
 static const long by_name[] = {
-    SYS_openat, SYS_newfstatat, SYS_fstat, SYS_write, SYS_close, SYS_fcntl, SYS_rt_sigpending, SYS_rt_sigprocmask,
+    SYS_openat, SYS_newfstatat, SYS_fstat, SYS_close, SYS_fcntl, SYS_rt_sigpending, SYS_rt_sigprocmask,
 };
+static const long by_number[] = {SYS_read, SYS_write};
+static uintptr_t syscall_offset; /* of libc's syscall() in libc's code */
+enum { SYSCALL_BYTES = 64 };
 
 static void die(const char *what)
 {
@@ -117,15 +123,41 @@ static const struct area *area_of(const struct task *task, uintptr_t address)
     return NULL;
 }
 
-static bool is_own(struct task *task, long number, uintptr_t stack)
+/* This process has the same libc. */
+static void find_syscall(void)
+{
+    uintptr_t address = (uintptr_t)dlsym(RTLD_DEFAULT, "syscall");
+    struct task *self = task_of(getpid());
+    read_areas(self);
+    const struct area *area = area_of(self, address);
+    if (!area || !area->is_libc)
+        die("syscall");
+    syscall_offset = address - area->start;
+    self->id = 0;
+}
+
+static bool is_in_syscall(const struct task *task, uintptr_t code)
+{
+    const struct area *area = area_of(task, code);
+    return area && area->is_libc && code - area->start - syscall_offset < SYSCALL_BYTES;
+}
+
+static bool is_among(long number, const long *numbers, size_t count)
+{
+    while (count > 0 && numbers[count - 1] != number)
+        count--;
+    return count > 0;
+}
+
+static bool is_own(struct task *task, long number, uintptr_t code, uintptr_t stack)
 {
     if (!task->has_library)
         read_areas(task);
     if (!task->has_library)
         return false;
-    bool look_on = false;
-    for (size_t i = 0; i < sizeof by_name / sizeof *by_name; i++)
-        look_on = look_on || by_name[i] == number;
+    bool look_on = is_among(number, by_name, sizeof by_name / sizeof *by_name);
+    if (is_among(number, by_number, sizeof by_number / sizeof *by_number) && !is_in_syscall(task, code))
+        return false;
     for (size_t i = 0; i < (look_on ? FRAME_WORDS : 1); i++) {
         errno = 0;
         uintptr_t word = (uintptr_t)ptrace(PTRACE_PEEKDATA, task->id, stack + i * sizeof word, 0);
@@ -147,7 +179,7 @@ static void on_call(struct task *task)
         if (number < 0 || number >= CALLS)
             return;
         all_counts[number]++;
-        if (!is_own(task, number, registers.rsp))
+        if (!is_own(task, number, registers.rip, registers.rsp))
             return;
         own_counts[number]++;
         if (number == SYS_exit_group)
@@ -230,6 +262,7 @@ int main(int argc, char **argv)
     }
     if (!log || *library == '\0' || !argv[optind])
         return FAILED;
+    find_syscall();
 
     pid_t first = fork();
     if (first == 0) {
