@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* An allocator that has what the C standard asks for and nothing else, as its program calls nothing else. */
+/* An allocator that has what the C standard asks for and nothing else. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -16,6 +16,14 @@ static _Atomic(size_t) heap_used;
 int bump_has(const void *p)
 {
     return (size_t)((const char *)p - heap) < HEAP_BYTES;
+}
+
+size_t bump_size(const void *p)
+{
+    size_t size;
+    CHECK(bump_has(p));
+    memcpy(&size, (const char *)p - sizeof size, sizeof size);
+    return size;
 }
 
 void *aligned_alloc(size_t align, size_t size)
@@ -48,12 +56,9 @@ void *calloc(size_t count, size_t size)
 
 void *realloc(void *p, size_t size)
 {
-    size_t old_size = 0;
+    size_t old_size = p ? bump_size(p) : 0;
     void *moved = malloc(size);
-    if (moved && p) {
-        CHECK(bump_has(p));
-        memcpy(&old_size, (char *)p - sizeof old_size, sizeof old_size);
+    if (moved && p)
         memcpy(moved, p, old_size < size ? old_size : size);
-    }
     return moved;
 }
