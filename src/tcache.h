@@ -159,7 +159,7 @@ void bp_tcache_leave(struct bp_tcache *cache);
 
 /* The best fitting buffer of the bin, if it has any. */
 struct bp_slot *bp_tcache_take(struct bp_tcache *cache, size_t class_index, size_t dirty_bytes);
-/* A buffer from the home shard or another one of its place, and half a bin of others into the cache. */
+/* A buffer from the home shard or another one of its place, and half a bin of others into the cache if it is small. */
 struct bp_slot *bp_tcache_refill(struct bp_tcache *cache, size_t class_index, size_t dirty_bytes, bool *ret_stolen);
 /*
  * Keeps a free buffer, or gives half of its bin to the home shard. A thread that frees more than it takes keeps none:
