@@ -69,6 +69,8 @@ static const char *exclusion(const struct bp_options *options)
 /* Why requests are not to be served from the pool; NULL when they are. */
 static const char *reason_to_stay_out(const struct bp_options *options)
 {
+    if (options->min_size_bytes > options->max_size_bytes)
+        return "BUFPOOL_MIN_SIZE is above BUFPOOL_MAX_SIZE";
     if (options->mode == BP_MODE_OFF)
         return "BUFPOOL_MODE";
     if (has_sanitizer())

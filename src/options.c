@@ -235,6 +235,19 @@ static const struct row *find_row(const char *name, size_t length)
     return NULL;
 }
 
+/* One line of two limits, and of what comes of them. */
+static void warn_of_pair(const char *name, size_t bytes, const char *relation, const char *other, size_t other_bytes,
+                         const char *outcome)
+{
+    char line[256];
+    struct bp_text text = {.data = line, .size = sizeof line};
+    bp_text_add(&text, "%s%s (", prefix, name);
+    bp_text_add_bytes(&text, bytes);
+    bp_text_add(&text, ") is %s %s%s (", relation, prefix, other);
+    bp_text_add_bytes(&text, other_bytes);
+    bp_warn("%s): %s", line, outcome);
+}
+
 void bp_options_read(struct bp_options *options, char *const *environment)
 {
     size_t prefix_length = sizeof prefix - 1;
@@ -260,7 +273,8 @@ void bp_options_read(struct bp_options *options, char *const *environment)
                     row->shown);
     }
     if (options->min_size_bytes > options->max_size_bytes) {
-        bp_warn("BUFPOOL_MIN_SIZE is above BUFPOOL_MAX_SIZE: no request is served from the pool");
+        warn_of_pair("MIN_SIZE", options->min_size_bytes, "above", "MAX_SIZE", options->max_size_bytes,
+                     "no request is served from the pool");
         options->mode = BP_MODE_OFF;
     }
     /* Either would make pages accessible beyond the end of a block. */
@@ -269,19 +283,6 @@ void bp_options_read(struct bp_options *options, char *const *environment)
         options->prefill[0] = '\0';
         options->hugepages = BP_HUGEPAGES_INHERIT;
     }
-}
-
-/* One line of two limits, and of what comes of them. */
-static void warn_of_pair(const char *name, size_t bytes, const char *relation, const char *other, size_t other_bytes,
-                         const char *outcome)
-{
-    char line[256];
-    struct bp_text text = {.data = line, .size = sizeof line};
-    bp_text_add(&text, "%s%s (", prefix, name);
-    bp_text_add_bytes(&text, bytes);
-    bp_text_add(&text, ") is %s %s%s (", relation, prefix, other);
-    bp_text_add_bytes(&text, other_bytes);
-    bp_warn("%s): %s", line, outcome);
 }
 
 void bp_options_check(const struct bp_options *options, size_t memory_bytes)

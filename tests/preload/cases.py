@@ -260,8 +260,9 @@ SPECIAL = {
              stderr=['bufpool: BUFPOOL_THREAD_CACHE_BYTES (2M) is above BUFPOOL_CACHE_BYTES (1M): the lower one holds']),
         Case('workload', {'MAX_BYTES': '32K'}, pools=False,
              stderr=['bufpool: BUFPOOL_MAX_BYTES (32K) is below BUFPOOL_MIN_SIZE (64K): no request is served from the pool']),
-        Case('workload', {'MIN_SIZE': '1M', 'MAX_SIZE': '1000K'}, pools=False, says=['mode == "off"'],
-             stderr=['bufpool: BUFPOOL_MIN_SIZE is above BUFPOOL_MAX_SIZE: no request is served from the pool']),
+        Case('workload', {'MIN_SIZE': '1M', 'MAX_SIZE': '1000K'}, pools=False,
+             says=['mode == "off"', 'mode_reason == "BUFPOOL_MIN_SIZE is above BUFPOOL_MAX_SIZE"'],
+             stderr=['bufpool: BUFPOOL_MIN_SIZE (1M) is above BUFPOOL_MAX_SIZE (1000K): no request is served from the pool']),
         Case('blind'),
         Case('workload', {'MODE': 'off'}, pools=False, says=['mode == "off"']),
         # Which programs: patterns of the program's name.

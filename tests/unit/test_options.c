@@ -378,7 +378,7 @@ static void read_crossed(void *unused)
 Test(options, a_range_without_sizes_turns_the_pool_off)
 {
     check_says(read_crossed, NULL,
-               "bufpool: BUFPOOL_MIN_SIZE is above BUFPOOL_MAX_SIZE: no request is served from the pool\n");
+               "bufpool: BUFPOOL_MIN_SIZE (64K) is above BUFPOOL_MAX_SIZE (8K): no request is served from the pool\n");
 }
 
 static void check_limits(void *entries)
