@@ -112,6 +112,10 @@ static void write_report(struct draft *draft, enum bp_report_reason reason)
                                         .mode_reason = bp_dump_mode_reason,
                                         .pid = getpid(),
                                         .reason = reason};
+    if (bp_process_pool_is_refused()) {
+        subject.mode = "forward";
+        subject.mode_reason = "no address space";
+    }
     struct bp_pool *pool = bp_process_pool_peek();
     if (pool) { /* not one that a signal handler, which ends the program, interrupted in the making */
         bp_report_snapshot(pool, &draft->stats);

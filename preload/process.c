@@ -26,6 +26,11 @@ struct bp_pool *bp_process_pool_peek(void)
     return bp_load_acquire(&state) == READY ? &bp_process_pool : NULL;
 }
 
+bool bp_process_pool_is_refused(void)
+{
+    return bp_load_relaxed(&state) == FAILED;
+}
+
 /* By one thread. Others that come meanwhile, and calls from in here, are forwarded. */
 BP_COLD static struct bp_pool *make_pool(void)
 {

@@ -46,6 +46,8 @@ BP_ALWAYS_INLINE bool bp_process_owns(const void *p)
 struct bp_pool *bp_process_pool_get(void);
 /* The pool if it was made already. */
 struct bp_pool *bp_process_pool_peek(void);
+/* There was no address space for one, and never will be. */
+bool bp_process_pool_is_refused(void);
 void bp_process_start(void);
 /*
  * In a child of vfork(), which has our memory but limits of its own: what it asks of the kernel for itself says nothing

@@ -433,6 +433,8 @@ SPECIAL = {
         Case('workload exit 4', SMALL_MIN, says=['large_requests == 4 * 135 + 2', 'threads >= 4', 'fresh < 56', 'live_bytes < 8 * MIB']),
         Case('workload exit', {'MIN_SIZE': '8M'}, pools=False, says=['large_requests == 0', 'hit_rate == 0', 'classes == []', 'live_bytes == 0']),
         Case('idle', {}, pools=False, says=['large_requests == 0', 'cached_bytes == 0']),
+        Case('workload', limit='50M', pools=False, says=['mode == "forward"', 'mode_reason == "no address space"', 'large_requests == 0'],
+             stderr=['bufpool: no address space for a pool (ulimit -v?): every request is forwarded']),
         Case('resize', SMALL_MIN, says=['realloc_in_place + realloc_moved + realloc_copied == 40', 'live_bytes == 0']),
         Case('family', {'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}, reports=5),
         Case('vfork_exec', {'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}),

@@ -11,7 +11,7 @@ IDENTITIES = [
     'schema_version >= 1',
     'large_requests == thread_cache_hits + shard_hits + stolen + fresh + forwarded',
     'abs(hit_rate - (thread_cache_hits + shard_hits + stolen) / max(large_requests, 1)) < 0.001',
-    'oversize + over_budget <= forwarded',
+    'forwarded == oversize + over_budget + no_memory + own_policy',
     'live_bytes <= peak_live_bytes',
     'cached_bytes <= peak_cached_bytes',
     'mean_cached_bytes <= peak_cached_bytes',

@@ -171,7 +171,16 @@ Test(report, text_without_requests_is_two_lines)
 {
     bp_report_snapshot(&pool, &stats);
     cr_assert_str_eq(text_of_report("idle"), "bufpool: report of idle, pid 4711, mode pool\n"
-                                             "bufpool: no large requests\n");
+                                             "bufpool: no large request came to the pool\n");
+}
+
+/* They came before any request, and take memory. */
+Test(report, buffers_made_at_the_start_are_shown_without_requests)
+{
+    use_pool();
+    stats.large_requests = 0;
+    stats.counters[BP_COUNT_prefilled_bytes] = 3 * BP_MIB;
+    cr_assert_not_null(strstr(text_of_report("idle"), "; made at the start 3M\n"));
 }
 
 Test(report, json_has_the_numbers_of_the_snapshot)
