@@ -31,7 +31,7 @@ CONFIGURATIONS = {
     'paranoid': Configuration({'PARANOID': '1'}),
     'hardened': Configuration({'HARDEN': '1'}),
     'off': Configuration({'MODE': 'off'}, pools=False),
-    'libc': Configuration({'UNDERLYING': 'libc'}),
+    'libc': Configuration({'UNDERLYING': 'libc'}, chain='jemalloc'),
     'jemalloc': Configuration({'UNDERLYING': 'jemalloc'}, chain='jemalloc'),
     'over-jemalloc': Configuration(chain='jemalloc'),
     'over-mimalloc': Configuration(chain='mimalloc'),
@@ -50,6 +50,7 @@ class Case:
     killed: str = ''  # the signal that must end it
     limit: str = ''  # RLIMIT_AS
     memory: str = ''  # limit of the memory cgroup in which it runs
+    chain: str = ''  # a key of CHAINS, instead of the configuration's
     closed: bool = False  # start without stdin, stdout and stderr
     not_with: tuple = ()  # chains whose allocator breaks this promise by itself
     pools: bool = True  # asks for large blocks
@@ -85,7 +86,7 @@ GROUPS = {
         Case('replay_family {corpus}/family', not_with=('mimalloc',)),
     ],
     'life': [
-        Case('early'),
+        Case('early', stderr=['?bufpool: BUFPOOL_UNDERLYING=libc: the program allocates before the C library has started, and another .*']),
         Case('dso_needed'),
         Case('dso_loaded'),
         Case('dso_loaded deep'),
@@ -163,6 +164,8 @@ USING = 'accepted: 4K..1G; using 64K'
 NOT_SIZE = 'bufpool: BUFPOOL_MIN_SIZE={}: not a size; ' + USING
 RANGE = 'bufpool: BUFPOOL_MIN_SIZE={}: out of range; ' + USING
 UNKNOWN = 'bufpool: BUFPOOL_{}: unknown variable, ignored; BUFPOOL_HELP=1 lists the known ones'
+NO_JEMALLOC = ('bufpool: BUFPOOL_UNDERLYING=jemalloc: it is not in this process and cannot be loaded later (static TLS); start with '
+               'LD_PRELOAD="libbufpool_preload.so libjemalloc.so.2"; using next')
 CANNOT_OPEN = r'~bufpool: BUFPOOL_STATS_FILE={}: cannot open \((.* directory|.*errno \d+.*|Is a .*)\); no report written'
 
 # 135 of the work, 2 that stay; see victims/workload.c.
@@ -242,6 +245,13 @@ SPECIAL = {
         Case('idle', {'HELP': '1', 'STATS': '0'},
              stderr=['?bufpool: .*', '~bufpool: +BUFPOOL_MODE .*', '?bufpool: .*', '~bufpool: +BUFPOOL_MIN_SIZE .*'] + ['?bufpool: .*'] * 80, pools=False),
         Case('workload', {'VERBOSE': '1'}, stderr=['?bufpool: .*'] * 40),
+        # Who serves what is small.
+        Case('underlying libc'),
+        Case('underlying libc', {'UNDERLYING': 'libc'}),
+        Case('underlying libc', {'UNDERLYING': 'jemalloc'}, stderr=[NO_JEMALLOC]),
+        Case('underlying other', {'UNDERLYING': 'jemalloc'}, stderr=[NO_JEMALLOC], chain='mimalloc'),
+        *(Case('underlying libc', {'UNDERLYING': 'libc'}, chain=chain) for chain in CHAINS),
+        *(Case('underlying other', {'UNDERLYING': word}, chain='jemalloc') for word in ('next', 'jemalloc')),
         # Good values say nothing.
         *(
             Case('workload', {name: value})
