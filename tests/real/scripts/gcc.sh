@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Compiles a file of this project and a long generated one.
+# Compiles this project's library, file by file, and a long generated file.
 set -euo pipefail
 
-cp "$SCRIPTS/../../preload/victims/stress.c" "$SCRIPTS/../../preload/victims/victim.h" .
-gcc -O2 -Wall -c stress.c -o stress.o
-md5sum stress.o
+cp -r "$SCRIPTS/../../../src" .
+for file in src/*.c; do gcc -std=c17 -D_GNU_SOURCE -O1 -fPIC -c "$file" -o "${file%.c}.o"; done
+gcc -shared -Wl,--build-id=none -o library.so src/*.o
+md5sum library.so
 for i in $(seq 250); do
     printf 'int f%d(int x, int *y) { for (int i = 0; i < x; i++) y[i] += i * %d; return y[0] > x ? x / %d : y[x]; }\n' "$i" "$i" "$i"
 done >long.c
