@@ -341,6 +341,7 @@ SPECIAL = {
              stderr=[r'~bufpool: MEMORY_PRESSURE_WATCH=/.*/watch: cannot be watched \(No such file or directory\)']),
         Case('pressure nothing {tmp}/watch', {'DECAY_MS': '60000'}),
         Case('pressure nothing /dev/null', {'BACKGROUND': '1', 'DECAY_MS': '60000'}, says=['pressure_events == 0']),
+        Case('pressure nothing {tmp}/watch', {'BACKGROUND': '1', 'DECAY_MS': '60000', 'PRESSURE': 'off'}, says=['pressure_events == 0']),
         Case('pressure eof {tmp}/watch', {'BACKGROUND': '1', 'DECAY_MS': '60000'}),
     ],
     'decay': [
