@@ -32,7 +32,7 @@ struct bufpool_config {
     size_t cache_bytes;          /* hard limit of free memory kept; default: a quarter of RAM or cgroup limit */
     size_t max_bytes;            /* hard limit of live and free memory together; default: none */
     size_t thread_cache_bytes;   /* what a thread keeps for itself; default 32 MiB */
-    uint32_t thread_cache_count; /* buffers a size class that a thread keeps, 1..64; default 8 */
+    uint32_t thread_cache_count; /* buffers a size class that a thread keeps, one from 4 MiB on; 1..64; default 32 */
     uint32_t shard_count;        /* shared stores, 1..128, rounded up to a power of two; default by CPUs */
 };
 
