@@ -347,6 +347,22 @@ Test(bufpool, threads_outlive_a_pool_of_which_they_had_a_cache)
     bufpool_destroy(changing);
 }
 
+Test(bufpool, trim_takes_what_other_threads_keep)
+{
+    changing = pool;
+    (void)pthread_barrier_init(&barrier, NULL, 2);
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, use_two_pools, &barrier), 0);
+    (void)pthread_barrier_wait(&barrier);
+    size_t cached = stats_of(pool).cached_bytes;
+    cr_assert_geq(cached, MIB);
+    check_size(bufpool_trim(pool), cached);
+    (void)pthread_barrier_wait(&barrier);
+    void *ok = NULL;
+    (void)pthread_join(thread, &ok);
+    cr_assert_not_null(ok);
+}
+
 /* Says that it is done, and ends: the pool goes while the thread gives its cache back. */
 static _Atomic(unsigned) done_count;
 

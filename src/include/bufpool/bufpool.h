@@ -5,7 +5,8 @@
  * libbufpool: pools of large, recycled memory blocks.
  *
  * A pool keeps what is freed warm, in thread caches and shared shards, and hands it out again without a system call and
- * without page faults. Blocks are at least 64-byte aligned and lie in pages of their own.
+ * without page faults. Blocks are at least 64-byte aligned and lie in pages of their own. Free memory that nobody
+ * needed for two seconds goes back to the kernel as the pool is used; a pool that is not used keeps it.
  *
  * Sizes are in bytes. Functions that fail return NULL or a negative errno value and leave errno alone.
  * Every function may be called from any thread at any time, except where noted; none from signal handlers.
@@ -87,7 +88,7 @@ size_t bufpool_usable_size(struct bufpool *pool, const void *block);
 /* Does the address belong to this pool? */
 bool bufpool_owns(struct bufpool *pool, const void *address);
 
-/* Gives the memory of free blocks back, except what other threads cache. Returns the number of bytes. */
+/* Gives the memory of free blocks back, also what threads keep that are in no call now. Returns the number of bytes. */
 size_t bufpool_trim(struct bufpool *pool);
 
 /* Fills in `stats`. -EINVAL: struct_bytes is not that of any version. */
