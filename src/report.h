@@ -76,7 +76,7 @@ enum bp_report_reason { BP_REPORT_AT_END, BP_REPORT_ON_SIGNAL };
 struct bp_report_subject {
     const char *program;
     const char *mode;
-    const char *mode_reason; /* why another mode than usual; NULL or empty: it is the usual one */
+    const char *mode_reason; /* what keeps requests from the pool; NULL or empty: nothing */
     int pid;
     enum bp_report_reason reason;
 };
