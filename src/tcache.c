@@ -74,7 +74,6 @@ int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, 
 {
     *caches = (struct bp_tcaches){
         .id = id, .buffers_max = buffers_max, .bytes_max = bytes_max, .shards = shards, .meta = meta};
-    caches->can_fence = bp_os.fence() == 0;
     bp_lock_init(&caches->lock, BP_RANK_THREADS);
     bp_lock_init(&caches->orphan_lock, BP_RANK_ORPHAN);
     caches->orphan.caches = caches;

@@ -89,6 +89,9 @@ struct bp_tcache {
 enum { BP_ROW_BYTES = BP_CACHELINE_BYTES << BP_KEY_PLACE_SHIFT };
 _Static_assert(sizeof(struct bp_tcache) <= BP_ROW_BYTES, "a row fits behind the cache");
 
+/* Can all CPUs be made to pass a memory barrier? Asked when there is something to drain. */
+enum bp_fence { BP_FENCE_UNKNOWN, BP_FENCE_YES, BP_FENCE_NO };
+
 /* All thread caches of one pool. */
 struct bp_tcaches {
     struct bp_lock lock;
@@ -97,7 +100,7 @@ struct bp_tcaches {
     struct bp_shards *shards;   /* const */
     struct bp_meta *meta;       /* const */
     unsigned id;                /* const: index into bp_thread.caches */
-    bool can_fence;             /* const: idle threads' caches can be drained */
+    _Atomic(int) fence;         /* enum bp_fence: can idle threads' caches be drained? relaxed */
     size_t buffers_max;         /* const: a bin may hold the memory of so many of the largest buffers of its class */
     size_t bytes_max;           /* const: per thread */
     struct bp_tcache *list;     /* lock */

@@ -759,6 +759,7 @@ Test(tcache, a_thread_does_not_end_while_a_drainer_looks_at_it)
 {
     (void)sem_init(&leaver_is_ready, 0, 0);
     (void)sem_init(&leaver_may_go, 0, 0);
+    (void)drain(false); /* the first one asks whether there are barriers */
     cr_assert_eq(pthread_create(&leaver, NULL, leave_when_told, NULL), 0);
     (void)sem_wait(&leaver_is_ready);
     fake_os.in_fence = tell_to_leave;
@@ -785,11 +786,21 @@ Test(tcache, without_the_barrier_nothing_is_drained)
     struct bp_tcache *cache = fill_and_leave();
     fake_os.fence.fail = FAIL_ALWAYS;
     check_size(drain(false), 0);
+    check_size(drain(false), 0);
+    check_size(fake_os.fence.calls, 1); /* it is not asked again */
     cr_assert_eq(bp_thread.caches[ID], cache);
-    fake_os_install();
+}
+
+Test(tcache, nobody_waits_for_a_barrier_before_the_first_drain)
+{
+    check_size(fake_os.fence.calls, 0); /* the first one takes 10 ms where there are threads */
+    (void)fill_and_leave();
+    check_size(drain(false), 1);
+    struct bp_tcache *cache = fill_and_leave();
     fake_os.fence.fail = 1;
-    cr_assert_eq(bp_tcaches_init(&caches, ID, BUFFERS_MAX, page, &shards, &meta), 0);
-    cr_assert_not(caches.can_fence, "and it is not asked again");
+    check_size(drain(false), 0);
+    cr_assert_eq(bp_thread.caches[ID], cache);
+    check_size(drain(false), 1);
 }
 
 static void count_call(void *count)
@@ -821,6 +832,7 @@ Test(tcache, a_thread_does_not_end_while_others_are_at_rest)
     int calls = 0;
     (void)sem_init(&leaver_is_ready, 0, 0);
     (void)sem_init(&leaver_may_go, 0, 0);
+    (void)drain(false); /* the first one asks whether there are barriers */
     cr_assert_eq(pthread_create(&leaver, NULL, leave_when_told, NULL), 0);
     (void)sem_wait(&leaver_is_ready);
     fake_os.in_fence = tell_to_leave;
