@@ -2,7 +2,10 @@
 #include "process.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "os.h"
@@ -31,12 +34,27 @@ bool bp_process_pool_is_refused(void)
     return bp_load_relaxed(&state) == FAILED;
 }
 
-/* By one thread. Others that come meanwhile, and calls from in here, are forwarded. */
+/*
+ * Made by another thread, which takes a millisecond. A request that did not wait would have its memory from elsewhere
+ * for as long as it lives; one that waited without end might be what the other thread waits for, in a signal handler.
+ */
+static struct bp_pool *await_pool(uintptr_t maker)
+{
+    enum { PAUSES = 1000 };
+    const struct timespec pause = {.tv_nsec = 100000};
+    int saved_errno = errno;
+    for (int i = 0; i < PAUSES && bp_load_relaxed(&state) == maker; i++)
+        (void)syscall(SYS_futex, &state, FUTEX_WAIT_PRIVATE, (uint32_t)maker, &pause, NULL, 0);
+    errno = saved_errno;
+    return bp_process_pool_peek();
+}
+
+/* By one thread. Calls from in here are forwarded. */
 BP_COLD static struct bp_pool *make_pool(void)
 {
     uintptr_t expected = ABSENT;
     if (!atomic_compare_exchange_strong(&state, &expected, (uintptr_t)&bp_thread))
-        return NULL;
+        return expected <= FAILED || expected == (uintptr_t)&bp_thread ? bp_process_pool_peek() : await_pool(expected);
     int saved_errno = errno;
     int error = bp_pool_init(&bp_process_pool, BP_PROCESS_POOL_ID, &bp_process_options);
     if (error == 0) {

@@ -447,6 +447,7 @@ SPECIAL = {
         Case('own_malloc', {'VERBOSE': '1'}, stderr=['bufpool: in own_malloc another malloc is asked first'], pools=False),
         Case('workload', limit='50M', pools=False, says=['mode == "forward"', 'mode_reason == "no address space"', 'large_requests == 0'],
              stderr=['bufpool: no address space for a pool (ulimit -v?): every request is forwarded']),
+        Case('first_together', says=['large_requests == 16']),
         Case('resize', SMALL_MIN, says=['realloc_in_place + realloc_moved + realloc_copied == 40', 'live_bytes == 0']),
         Case('family', {'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}, reports=5),
         Case('vfork_exec', {'STATS': 'json', 'STATS_FILE': '{tmp}/%p.json'}),
