@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 64 threads replace blocks of random sizes, and another process looks, with the kernel's eyes, at how much is resident
- * in mappings that have a name with "bufpool" in it. Arguments: how much it may be when all blocks are free, and at any
- * time (MiB); how many steps each thread makes before all are free. Where the kernel names no mappings nothing is seen.
+ * 64 threads replace blocks of random sizes, in all the ways that there are, and another process looks, with the
+ * kernel's eyes, at how much is resident in the pool: where the first of all blocks lay, and as far around that as
+ * mappings follow each other. Arguments: how much it may be when all blocks are free, and at any time (MiB); how many
+ * steps each thread makes before all are free.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,6 +16,19 @@ static pthread_barrier_t all_full; /* else the threads could run in turn */
 static pthread_barrier_t all_free;
 static pthread_barrier_t looked_at;
 static size_t step_count;
+static unsigned long pool_start, pool_end;
+
+static void *replace(void *block, size_t size, uint64_t how)
+{
+    if (how % 4 == 0) {
+        block = realloc(block, size);
+    } else {
+        free(block);
+        block = how % 4 == 1 ? calloc(1, size) : how % 4 == 2 ? memalign(4 * KIB << how % 10, size) : malloc(size);
+    }
+    CHECK(block);
+    return block;
+}
 
 static void *churn(void *argument)
 {
@@ -25,9 +39,8 @@ static void *churn(void *argument)
         for (size_t step = 0; step < step_count; step++) {
             size_t i = roll(&dice) % BLOCKS;
             CHECK(!blocks[i] || stamped(blocks[i], sizes_of[i], i));
-            free(blocks[i]);
             sizes_of[i] = (64 * KIB << roll(&dice) % 6) + roll(&dice) % (64 * KIB);
-            stamp(blocks[i] = make(sizes_of[i]), sizes_of[i], i);
+            stamp(blocks[i] = replace(blocks[i], sizes_of[i], roll(&dice)), sizes_of[i], i);
         }
         (void)pthread_barrier_wait(&all_full);
         for (size_t i = 0; i < BLOCKS; i++)
@@ -38,6 +51,25 @@ static void *churn(void *argument)
     return NULL;
 }
 
+static void find_pool(void)
+{
+    char line[512];
+    unsigned long start;
+    unsigned long end;
+    unsigned long block = (unsigned long)(uintptr_t)make(MIB);
+    FILE *maps = fopen("/proc/self/maps", "r");
+    CHECK(maps);
+    while (fgets(line, sizeof line, maps) && sscanf(line, "%lx-%lx", &start, &end) == 2) {
+        if (start != pool_end && pool_start <= block && block < pool_end)
+            break;
+        pool_start = start == pool_end ? pool_start : start;
+        pool_end = end;
+    }
+    (void)fclose(maps);
+    free((void *)block);
+    CHECK(pool_end - pool_start >= GIB);
+}
+
 /* What is resident of the pool in the process. */
 static size_t resident_bytes(pid_t pid)
 {
@@ -45,6 +77,8 @@ static size_t resident_bytes(pid_t pid)
     char line[512];
     size_t kib = 0;
     size_t total_kib = 0;
+    unsigned long start;
+    unsigned long end;
     int is_pool = 0;
     (void)snprintf(path, sizeof path, "/proc/%d/smaps", (int)pid);
     FILE *smaps = fopen(path, "r");
@@ -52,8 +86,8 @@ static size_t resident_bytes(pid_t pid)
     while (fgets(line, sizeof line, smaps)) {
         if (sscanf(line, "Rss: %zu kB", &kib) == 1)
             total_kib += is_pool ? kib : 0;
-        else if (strchr(line, '-') && strchr(line, '-') < strchr(line, ' '))
-            is_pool = strstr(line, "bufpool]") != NULL;
+        else if (sscanf(line, "%lx-%lx", &start, &end) == 2)
+            is_pool = start < pool_end && end > pool_start;
     }
     (void)fclose(smaps);
     return total_kib * KIB;
@@ -85,6 +119,7 @@ int main(int argc, char **argv)
     size_t cached_max_bytes = strtoul(argv[1], NULL, 10) * MIB;
     size_t max_bytes = strtoul(argv[2], NULL, 10) * MIB;
     step_count = strtoul(argv[3], NULL, 10);
+    find_pool();
     /* The report is of the process that the tests started, so the other one looks. */
     pid_t pid = getpid();
     pid_t observer = fork();
