@@ -125,7 +125,7 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
     uint32_t seams[2 * BP_SEAMS_MAX + 2];
     unsigned seam_count = seams_after(from, from_page, to, to_page, end_page, seams);
     bool brings_unknown = from->seam_count > BP_SEAMS_MAX;
-    if (seam_count > BP_SEAMS_MAX && to->dirty_bytes == 0 &&
+    if (seam_count > BP_SEAMS_MAX && to->dirty_bytes == 0 && to_bytes == 0 &&
         (!brings_unknown || bp_load_relaxed(&arena->moves_unseen) % UNSEEN_PER_RENEWAL == 0) &&
         bp_arena_renew(arena, to))
         seam_count = seams_after(from, from_page, to, to_page, end_page, seams);

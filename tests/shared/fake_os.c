@@ -2,6 +2,7 @@
 #include "fake_os.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "atomic.h"
 #include "random.h"
@@ -127,8 +128,19 @@ static int fake_resident(const void *address)
     return fails(&fake_os.resident) ? -ENOSYS : bp_os_default.resident(address);
 }
 
+/* The kernel is asked to do nothing with it, which it does to one mapping at a time. */
+static bool is_one_mapping(void *address, size_t bytes)
+{
+    int saved_errno = errno;
+    bool is_one = mremap(address, bytes, bytes, 0) != MAP_FAILED;
+    errno = saved_errno;
+    return is_one;
+}
+
 static int fake_move(void *from, void *to, size_t bytes)
 {
+    if (fake_os.moves_one_mapping && !is_one_mapping(from, bytes))
+        return -EFAULT;
     return fails(&fake_os.move) ? fake_os.move_error : bp_os_default.move(from, to, bytes);
 }
 

@@ -58,6 +58,7 @@ extern struct fake_os {
     size_t reserve_max_bytes; /* larger reservations fail; 0: no limit */
     size_t mappings_max;      /* that there are left at most; 0: no limit but the kernel's */
     int move_error;           /* what a move that fails returns */
+    bool moves_one_mapping;   /* at a time, as Linux before 6.17 */
     _Atomic(size_t) mapped_bytes; /* by reserve and map, less what was unmapped */
     _Atomic(size_t) purged_bytes;
     _Atomic(size_t) huge_bytes;     /* asked for by advice or taken from the reserved pool, ever */

@@ -552,6 +552,7 @@ void model_setup_read(struct model_setup *setup, struct model_bytes *bytes)
     options->scrub = scrub[kernel >> 2 & 7];
     options->pin = kernel >> 5 & 1;
     options->hugepages = kernel >> 6;
+    fake_os.moves_one_mapping = kernel % 4 == 2;
     if (kernel % 4 == 3)
         read_failure(bytes);
 }

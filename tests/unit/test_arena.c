@@ -554,6 +554,26 @@ Test(arena, a_slot_whose_seams_stay_begins_where_it_did)
     cr_assert_eq(slot->home, home);
 }
 
+/* With mappings of pages that it had once, behind: there are too many to remember before all is there. */
+Test(arena, a_block_that_moves_mapping_by_mapping_keeps_what_has_moved)
+{
+    struct bp_slot *from = take_dirty(CLASS_1M, 8 * page);
+    struct bp_slot *to = take_dirty(CLASS_1M, 20 * page);
+    struct bp_slot *other = take_dirty(CLASS_1M, 8 * page);
+    struct bp_slot *spare = bp_arena_take(&arena, 0, CLASS_1M);
+    if (bp_arena_move(&arena, other, from, 4 * page) != 0)
+        cr_skip_test("this kernel cannot move pages and keep the place");
+    cr_assert_eq(bp_arena_move(&arena, other, to, 4 * page), 0);
+    cr_assert_eq(bp_arena_move(&arena, to, other, 4 * page), 0);
+    cr_assert_eq(bp_arena_move(&arena, to, other, 20 * page), 0);
+    check_size(to->seam_count, 2);
+    arena.moves_across = BP_ACROSS_NO;
+    from->live = from->home;
+    stamp(bp_slot_base(&arena, from), 0, 12 * page, 5);
+    cr_assert_eq(bp_arena_relocate(&arena, from, to, spare, 12 * page), 0);
+    cr_assert(stamp_holds(bp_slot_base(&arena, to), 0, 12 * page, 5));
+}
+
 /* Else a program that runs for long has none left for itself. */
 Test(arena, mappings_of_pages_that_moved_to_and_fro_go_with_the_pages)
 {
