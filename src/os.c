@@ -204,25 +204,54 @@ static int os_resident(const void *address)
 }
 
 /* Maps the range if nothing is there; a kernel that does not know how to say so may map it elsewhere. */
-static void fill_hole(void *address, size_t bytes)
+static bool fill_hole(void *address, size_t bytes)
 {
-    int saved_errno = errno;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
     long result = syscall(SYS_mmap, address, bytes, PROT_READ | PROT_WRITE, flags, -1, 0L);
     if (result != -1 && result != (long)address)
         (void)syscall(SYS_munmap, result, bytes);
-    errno = saved_errno;
+    return result == (long)address;
+}
+
+/* Asked of a call that is needed anyway: the program may run under a filter of system calls. */
+static bool is_mapped(const char *page, size_t page_bytes)
+{
+    return syscall(SYS_mremap, page, page_bytes, page_bytes, 0) != -1;
+}
+
+/*
+ * After a move that failed. Linux from 6.17 on moves mapping after mapping, and leaves where they are those that came
+ * before the one that it cannot move (there are too many, or it is sealed). As the new place was zero, they reach to
+ * the last page that is not; which lies before the first that is not mapped, as kernels unmap what is at the new place
+ * before they find out that they cannot.
+ */
+static void undo_move(char *from, char *to, size_t bytes)
+{
+    size_t page_bytes = bp_os_page_bytes();
+    size_t came_bytes = 0;
+    size_t at = 0;
+    for (; at < bytes && is_mapped(to + at, page_bytes); at += page_bytes) {
+        if (to[at] != 0 || memcmp(to + at, to + at + 1, page_bytes - 1) != 0)
+            came_bytes = at + page_bytes;
+    }
+    memcpy(from, to, came_bytes);
+    if (came_bytes > 0)
+        (void)os_renew(to, came_bytes, true);
+    if (at < bytes && fill_hole(to + at, bytes - at))
+        return;
+    for (; at < bytes; at += page_bytes)
+        (void)fill_hole(to + at, page_bytes);
 }
 
 static int os_move(void *from, void *to, size_t bytes)
 {
     int saved_errno = errno;
     int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
-    long error = bp_os_result(syscall(SYS_mremap, from, bytes, bytes, flags, to) == -1 ? -1 : 0, saved_errno);
-    /* Older kernels (6.1) unmap what is at the new place before they find out that they cannot. */
+    int error = syscall(SYS_mremap, from, bytes, bytes, flags, to) == -1 ? -errno : 0;
     if (error != 0)
-        fill_hole(to, bytes);
-    return (int)error;
+        undo_move(from, to, bytes);
+    errno = saved_errno;
+    return error;
 }
 
 static int open_exactly(const char *path)
@@ -287,13 +316,13 @@ static size_t os_mappings_left(void)
 bool bp_os_moves_across(void)
 {
     size_t page_bytes = bp_os_page_bytes();
-    char *memory = os_map(8 * page_bytes);
+    char *memory = bp_os.map(8 * page_bytes);
     if (!memory)
         return false;
     memory[0] = memory[6 * page_bytes] = 1;
-    bool across = os_move(memory + 6 * page_bytes, memory + page_bytes, page_bytes) == 0 &&
-                  os_move(memory, memory + 3 * page_bytes, 2 * page_bytes) == 0;
-    (void)os_unmap(memory, 8 * page_bytes);
+    bool across = bp_os.move(memory + 6 * page_bytes, memory + page_bytes, page_bytes) == 0 &&
+                  bp_os.move(memory, memory + 3 * page_bytes, 2 * page_bytes) == 0;
+    (void)bp_os.unmap(memory, 8 * page_bytes);
     return across;
 }
 

@@ -51,9 +51,9 @@ struct bp_os_ops {
     /* 1 when the page at `address` (aligned) is in memory, 0 when it is not; a negative errno when nobody can tell. */
     int (*resident)(const void *address);
     /*
-     * Moves pages to another place, where they replace what was there; the old place stays mapped and is empty. All of
-     * it or nothing: -EFAULT when the pages do not lie in one mapping of the kernel's. A move that fails may have
-     * emptied the new place.
+     * Moves pages to another place that is mapped and zero; the old place stays mapped and is empty. All of it or
+     * nothing: -EFAULT when the pages do not lie in one mapping of the kernel's. A move that fails may have mapped the
+     * new place anew.
      */
     int (*move)(void *from, void *to, size_t bytes);
     /* How many more mappings the kernel lets this process have; SIZE_MAX when nobody can tell. Reads all of them. */

@@ -114,6 +114,47 @@ Test(os, pages_of_two_mappings_move_together_or_not_at_all)
     cr_assert_eq(bp_os_moves_across(), moved);
 }
 
+/* Every other page of an area has a mapping of its own, up to its end, until the kernel allows no more. */
+static size_t use_up_mappings(char *area, size_t area_bytes)
+{
+    size_t page = bp_os_page_bytes();
+    size_t end = 0;
+    while (end < area_bytes && bp_os.commit(area + end, page) == 0)
+        end += 2 * page;
+    return end;
+}
+
+/* The kernel moves the first ones, and stops. */
+Test(os, pages_of_which_not_all_mappings_can_move_stay_where_they_are, .timeout = 60)
+{
+    size_t page = bp_os_page_bytes();
+    char *memory = bp_os.map(16 * page);
+    char *others = bp_os.map(16 * page);
+    char *place = bp_os.map(16 * page);
+    stamp(others, 0, 16 * page, 5);
+    stamp(memory, 0, 3 * page, 5);
+    for (size_t i = 3; i < 12; i += 3) { /* each a mapping of its own */
+        if (bp_os.move(others + (12 - i) * page, memory + i * page, 3 * page) != 0)
+            cr_skip_test("this kernel cannot move pages and keep the place");
+        stamp(memory, 0, (i + 3) * page, 5);
+    }
+    size_t area_bytes = BP_GIB;
+    char *area = bp_os.reserve(area_bytes);
+    size_t end = use_up_mappings(area, area_bytes);
+    if (end >= area_bytes)
+        cr_skip_test("this kernel allows too many mappings");
+    size_t failed = 0;
+    for (; bp_os.move(memory, place, 12 * page) != 0; failed++) {
+        cr_assert(stamp_holds(memory, 0, 12 * page, 5), "%zu", failed);
+        cr_assert(is_zero(place, 16 * page), "%zu", failed);
+        memset(place, 1, 16 * page);
+        cr_assert_eq(bp_os.purge(place, 16 * page), 0);
+        cr_assert_eq(bp_os.renew(area + (end -= 2 * page), page, false), 0);
+    }
+    cr_assert_gt(failed, 0);
+    cr_assert(stamp_holds(place, 0, 12 * page, 5));
+}
+
 Test(os, failures_are_negative_and_leave_errno_alone)
 {
     errno = 77;
