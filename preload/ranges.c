@@ -8,8 +8,8 @@
  *
  * Calls go on to the next definition, as other libraries watch them too (those of network cards that write to memory
  * by themselves); before that can be looked for, straight to the kernel. A program that makes system calls by number
- * passes us by, and so does userfaultfd, which is told of ranges by ioctl(). Sealing (mseal) leaves memory what it is;
- * a name (PR_SET_VMA) is seen in limits.c.
+ * passes us by, and so does one that takes functions from the C library's own handle (dlsym). Sealing (mseal) leaves
+ * memory what it is; a name (PR_SET_VMA) is seen in limits.c.
  *
  * Layer: P3.
  */
@@ -17,7 +17,9 @@
 #undef _FILE_OFFSET_BITS
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/userfaultfd.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
@@ -47,7 +49,8 @@ BP_ALWAYS_INLINE void taint(const void *address, size_t bytes)
 /* The calls that go on to a next definition; that of the first two is libnuma's, if it is there. */
 #define CALLS(X)                                                                                                       \
     X(mbind) X(set_mempolicy) X(mprotect) X(pkey_mprotect) X(madvise) X(posix_madvise) X(process_madvise) X(mlock)     \
-    X(mlock2) X(munlock) X(mlockall) X(munmap) X(mmap) X(mremap) X(vmsplice) X(remap_file_pages) X(shmat)
+    X(mlock2) X(munlock) X(mlockall) X(munmap) X(mmap) X(mremap) X(vmsplice) X(remap_file_pages) X(shmat)     \
+    X(ioctl)
 #define INDEX(name) NEXT_##name,
 #define NAME(name) #name,
 
@@ -298,4 +301,19 @@ BP_EXPORT void *shmat(int id, const void *address, int flags)
     GET_NEXT(shmat);
     return next ? next(id, address, flags)
                 : (void *)syscall(SYS_shmat, id, address, flags); // NOLINT(performance-no-int-to-ptr)
+}
+
+/* What is registered with userfaultfd would have the next owner wait for whoever answers faults there. */
+BP_EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+    va_list list;
+    va_start(list, request);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    if (BP_UNLIKELY((uint32_t)request == UFFDIO_REGISTER) && argument) {
+        const struct uffdio_range *range = &((const struct uffdio_register *)argument)->range;
+        taint((const void *)(uintptr_t)range->start, range->len); // NOLINT(performance-no-int-to-ptr)
+    }
+    GET_NEXT(ioctl);
+    return next ? next(fd, request, argument) : (int)syscall(SYS_ioctl, fd, request, argument);
 }

@@ -136,8 +136,9 @@ GROUPS = {
     'attributes': [
         Case(f'attributes {deed}')
         for deed in (
-            'protect', 'readonly', 'unmap', 'move_away', 'ring', 'lock', 'bind', 'guard', 'dontfork', 'wipeonfork', 'dontdump',
-            'hugepage', 'nohugepage', 'mergeable', 'sequential', 'random', 'by_process', 'name',
+            'protect', 'protect_key', 'readonly', 'unmap', 'move_away', 'ring', 'shared', 'lock', 'lock_touched', 'bind', 'tonode', 'guard',
+            'dontfork', 'wipeonfork', 'dontdump', 'hugepage', 'nohugepage', 'mergeable', 'sequential', 'random', 'posix_random',
+            'by_process', 'name', 'userfault',
         )
     ] + [
         Case('spliced'),

@@ -6,8 +6,12 @@
  */
 #include "victim.h"
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -53,12 +57,13 @@ static void check_ordinary(const char *block)
     for (size_t at = MIB + MIB / 2; at < SIZE; at += 8 * MIB) { /* the first is where it is mistreated */
         char flags[256] = "";
         read_flags(block + at, flags, sizeof flags);
-        CHECK(strstr(flags, " rd wr") == flags && !strstr(flags, " sh") && !strstr(flags, " lo"));
+        CHECK(strstr(flags, " rd wr") == flags);
+        CHECK(!strstr(flags, " sh") && !strstr(flags, " lo") && !strstr(flags, " um"));
         for (size_t i = 0; i < LENGTH(advices); i++)
             CHECK(!strstr(flags, advices[i].flag) || advices[i].advice == MADV_HUGEPAGE);
     }
     int mode = -1;
-    CHECK(syscall(SYS_get_mempolicy, &mode, NULL, 0, block + 2 * MIB, 2 /* MPOL_F_ADDR */) != 0 || mode == 0);
+    CHECK(syscall(SYS_get_mempolicy, &mode, NULL, 0, block + MIB + MIB / 2, 2 /* MPOL_F_ADDR */) != 0 || mode == 0);
 }
 
 static int advise(const char *deed, char *page)
@@ -82,6 +87,36 @@ static void bind_to_first_node(char *page)
     if (mbind)
         CHECK(mbind(page, MIB, 2 /* MPOL_BIND */, &nodes, 8 * sizeof nodes, 0) == 0 || errno == ENOSYS ||
               errno == EPERM);
+}
+
+/* libnuma's own calls of mbind. */
+static void send_to_first_node(char *page)
+{
+    static void *libnuma;
+    void (*numa_tonode_memory)(void *, size_t, int) = NULL;
+    libnuma = libnuma ? libnuma : dlopen("libnuma.so.1", RTLD_NOW);
+    void *symbol = libnuma ? dlsym(libnuma, "numa_tonode_memory") : NULL;
+    memcpy(&numa_tonode_memory, &symbol, sizeof symbol);
+    if (numa_tonode_memory)
+        numa_tonode_memory(page, MIB, 0);
+}
+
+/* Where userfaultfd is forbidden nothing happens. */
+static void register_faults(char *page)
+{
+    static int fd = -1; /* closed, it would forget the range */
+    if (fd < 0) {
+        fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1 /* UFFD_USER_MODE_ONLY */);
+        CHECK(fd < 0 || ioctl(fd, UFFDIO_API, &(struct uffdio_api){.api = UFFD_API}) == 0);
+    }
+    struct uffdio_register wanted = {.range = {(uintptr_t)page, MIB}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    CHECK(fd < 0 || CALL(ioctl, fd, UFFDIO_REGISTER, &wanted) == 0);
+}
+
+static void attach_shared(char *page)
+{
+    int id = shmget(IPC_PRIVATE, MIB, 0600);
+    CHECK(id >= 0 && shmat(id, page, SHM_REMAP) == page && shmctl(id, IPC_RMID, NULL) == 0);
 }
 
 static void advise_by_process(char *page)
@@ -111,12 +146,24 @@ static void mistreat(const char *deed, char *block)
         CHECK(CALL(madvise, page, MIB, 102 /* MADV_GUARD_INSTALL */) == 0 || errno == EINVAL);
     else if (strcmp(deed, "bind") == 0)
         bind_to_first_node(page);
+    else if (strcmp(deed, "tonode") == 0)
+        send_to_first_node(page);
+    else if (strcmp(deed, "userfault") == 0)
+        register_faults(page);
+    else if (strcmp(deed, "shared") == 0)
+        attach_shared(page);
     else if (strcmp(deed, "by_process") == 0)
         advise_by_process(page);
     else if (strcmp(deed, "name") == 0)
         CHECK(prctl(0x53564d41 /* PR_SET_VMA */, 0, page, MIB, "mine") == 0 || errno == EINVAL);
     else if (strcmp(deed, "lock") == 0)
         CHECK(CALL(mlock, page, MIB) == 0);
+    else if (strcmp(deed, "lock_touched") == 0)
+        CHECK(CALL(mlock2, page, MIB, MLOCK_ONFAULT) == 0);
+    else if (strcmp(deed, "protect_key") == 0)
+        CHECK(CALL(pkey_mprotect, page, MIB, PROT_NONE, -1) == 0);
+    else if (strcmp(deed, "posix_random") == 0)
+        CHECK(posix_madvise(page, MIB, POSIX_MADV_RANDOM) == 0);
     else if (strcmp(deed, "lock_all") == 0)
         CHECK(mlockall(MCL_CURRENT | MCL_FUTURE) == 0);
     else if (strcmp(deed, "ring") == 0) { /* a ring buffer: the same pages twice in a row */
