@@ -44,11 +44,13 @@ static void *(*malloc_for_now(void))(size_t size)
 /*
  * After every change of what malloc_for_now() looks at, in threads and signal handlers alike: makes the table and the
  * limit of the hit path agree. They are words that other threads read, any value will do for a while; but the last one
- * stays, so who writes looks again after that.
+ * stays, so who writes looks again after that. The first fence lets the change be seen before what follows from it:
+ * whoever writes after us finds it when he looks again. tests/models/table.pml is this.
  */
 static void set_malloc(void)
 {
     void *(*function)(size_t size);
+    atomic_thread_fence(memory_order_seq_cst);
     do {
         function = malloc_for_now();
         __atomic_store_n(&bp_real.malloc, function, __ATOMIC_RELAXED);

@@ -88,7 +88,7 @@ void bp_decay_notify(struct bp_decay *decay, enum bp_notice notice)
     if (!decay->pressure.is_on)
         return;
     bp_raise_relaxed(&decay->pressure.notice, notice);
-    bp_store_relaxed(&decay->due_ns, 0);
+    bp_store_release(&decay->due_ns, 0); /* pairs with acquire in bp_decay_tick() */
 }
 
 /* What is to be done now. Returns when the next tick is due. */
@@ -124,7 +124,8 @@ void bp_decay_tick(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t n
     if (atomic_exchange_explicit(&decay->ticking, true, memory_order_acquire))
         return;
     if (bp_shards_want_sweep(caches->shards) || bp_decay_is_due(decay, now_ns)) {
-        bp_store_relaxed(&decay->due_ns, work(decay, caches, now_ns));
+        /* acquire: pairs with release in bp_decay_notify(), whose time we may overwrite; then we see the notice */
+        (void)bp_exchange_acq_rel(&decay->due_ns, work(decay, caches, now_ns));
         if (bp_load_relaxed(&decay->pressure.notice) != BP_NOTICE_NONE) /* one that came meanwhile */
             bp_store_relaxed(&decay->due_ns, 0);
     }

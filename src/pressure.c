@@ -93,7 +93,7 @@ static size_t next_level(size_t level, bool told, const struct bp_pressure_count
 
 void bp_pressure_look(struct bp_pressure *pressure, uint64_t now_ns)
 {
-    bool told = bp_exchange_acq_rel(&pressure->notice, BP_NOTICE_NONE) == BP_NOTICE_SHORT;
+    bool told = atomic_exchange_explicit(&pressure->notice, BP_NOTICE_NONE, memory_order_relaxed) == BP_NOTICE_SHORT;
     if (!pressure->is_on || bp_os_is_quiet()) {
         pressure->level = 0;
         pressure->looked_ns = now_ns;

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How another thread's cache is taken from it (src/tcache.c: bp_thread_begin, bp_tcache_enter, end_in_pool;
- * src/drain.c: bp_tcaches_drain), for spin to try in every order.
+ * src/drain.c: bp_tcaches_drain, bp_tcaches_at_rest), for spin to try in every order.
  *
- * One owner works, may find its cache gone and make another, and ends. One drainer drains. Stores of the owner pass
- * through a store buffer, so that a load may overtake them: the hardware's reordering that the scheme is about. What is
- * left out: bins and sizes; `content` stands for all that an operation writes to a cache.
+ * One owner works, may find its cache gone and make another, and ends. One drainer drains, or works while operations
+ * rest. Stores of the owner pass through a store buffer, so that a load may overtake them: the hardware's reordering
+ * that the scheme is about. What is left out: bins and sizes; `content` stands for all that an operation writes to a
+ * cache, and to slots.
  *
- * Shown: nobody takes a cache that an operation is using; who takes one sees all that the owner did to it; no cache is
- * left in the list by an owner that has ended. The mutations (NO_FENCE, NO_BUSY, PLAIN_EXIT, NO_LOOK) each break that,
- * and spin must find out: so the model can fail.
+ * Shown: nobody takes a cache that an operation is using; who takes one sees all that the owner did to it; what is done
+ * at rest meets no operation, and sees the same; no cache is left in the list by an owner that has ended. The mutations
+ * (NO_FENCE, NO_BUSY, PLAIN_EXIT, NO_LOOK, NO_WAIT, NO_RETURN) each break that, and spin must find out: so the model can
+ * fail.
  */
 #define OPERATIONS 3
 #define DRAINS 2
@@ -25,6 +27,7 @@ byte written[2];       /* as the owner wrote it */
 bool listed[2] = {true, false};
 bool using[2];         /* the owner is between begin and end */
 bool lock;
+bool work;              /* is being done at rest */
 bool ended;             /* the owner has */
 chan buffer = [4] of {byte, byte};
 
@@ -76,6 +79,7 @@ again:
         if
         :: cache < NONE ->
             using[cache] = true;
+            assert(!work);
             written[cache] = written[cache] + 1;
             buffer ! cache, written[cache];
             atomic { using[cache] = false; buffer ! BUSY, 0 }
@@ -123,6 +127,62 @@ inline take(cache)
     listed[cache] = false
 }
 
+inline detach(cache)
+{
+    atomic {
+        detached = listed[cache] && pointer == cache;
+        if
+        :: detached -> pointer = NONE
+        :: else
+        fi
+    }
+#ifndef NO_FENCE
+    atomic { flush_buffer() }
+#endif
+}
+
+/* The cache goes back to its owner, or is the drainer's if that has ended meanwhile. */
+inline put_back(cache)
+{
+    atomic {
+        if
+        :: pointer == NONE -> pointer = cache; detached = false
+        :: else
+        fi
+    }
+    if
+    :: detached -> take(cache)
+    :: else
+    fi
+}
+
+inline drain(cache)
+{
+    if
+    :: busy == 0 -> take(cache)
+    :: else -> put_back(cache)
+    fi
+}
+
+inline work_at_rest(cache)
+{
+    if
+#ifndef NO_WAIT
+    :: busy == 0 ->
+#else
+    :: true ->
+#endif
+        assert(!using[0] && !using[1]);
+        assert(content[cache] == written[cache]);
+        work = true; /* takes its time */
+        work = false
+    :: busy != 0 -> skip /* for longer than anybody waits */
+    fi;
+#ifndef NO_RETURN
+    put_back(cache)
+#endif
+}
+
 active proctype drainer()
 {
     byte variable, value, cache, i;
@@ -130,32 +190,10 @@ active proctype drainer()
     for (i : 1 .. DRAINS) {
         atomic { !lock -> lock = true }
         for (cache : 0 .. 1) {
-            atomic {
-                detached = listed[cache] && pointer == cache;
-                if
-                :: detached -> pointer = NONE
-                :: else
-                fi
-            }
+            detach(cache);
             if
-            :: detached ->
-#ifndef NO_FENCE
-                atomic { flush_buffer() }
-#endif
-                if
-                :: busy == 0 -> take(cache)
-                :: else ->
-                    atomic {
-                        if
-                        :: pointer == NONE -> pointer = cache; detached = false
-                        :: else
-                        fi
-                    }
-                    if
-                    :: detached -> take(cache)
-                    :: else
-                    fi
-                fi
+            :: detached -> drain(cache)
+            :: detached -> work_at_rest(cache)
             :: else
             fi
         }
