@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
@@ -277,10 +278,16 @@ void *bp_real_find_operator(const char *name)
     return is_plain ? NULL : symbol;
 }
 
+/* What a program at a fixed address shows of a function that it takes the address of is only its jump to it. */
 bool bp_real_is_replaced(const char *name)
 {
     void *used = dlsym(RTLD_DEFAULT, name);
-    return used && object_of(used) != object_of(&bp_real);
+    Dl_info info;
+    void *entry = NULL;
+    if (!used || dladdr1(used, &info, &entry, RTLD_DL_SYMENT) == 0 || !entry)
+        return false;
+    const ElfW(Sym) *symbol = entry;
+    return symbol->st_shndx != SHN_UNDEF && info.dli_fbase != object_of(&bp_real);
 }
 
 void *bp_real_find_in_cxx_library(const char *name)

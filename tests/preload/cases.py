@@ -445,6 +445,7 @@ SPECIAL = {
         Case('workload exit 4', SMALL_MIN, says=['large_requests == 4 * 135 + 2', 'threads >= 4', 'fresh < 56', 'live_bytes < 8 * MIB']),
         Case('workload exit', {'MIN_SIZE': '8M'}, pools=False, says=['large_requests == 0', 'hit_rate == 0', 'classes == []', 'live_bytes == 0']),
         Case('idle', {}, pools=False, says=['large_requests == 0', 'cached_bytes == 0', 'mode_reason == ""']),
+        Case('no_pie', says=['mode_reason == ""', 'large_requests == 1']),
         Case('own_malloc', {'VERBOSE': '1'}, stderr=['bufpool: in own_malloc another malloc is asked first'], pools=False),
         Case('workload', limit='50M', pools=False, says=['mode == "forward"', 'mode_reason == "no address space"', 'large_requests == 0'],
              stderr=['bufpool: no address space for a pool (ulimit -v?): every request is forwarded']),
