@@ -268,9 +268,12 @@ void bp_options_read(struct bp_options *options, char *const *environment)
             continue;
         }
         const char *wrong = parse_value(row, equals + 1, options);
-        if (wrong)
-            bp_warn("%s%s=%s: %s; accepted: %s; using %s", prefix, row->name, equals + 1, wrong, row->accepted,
-                    row->shown);
+        if (wrong) {
+            char value[64]; /* the start of a long one, so that the line has room for what is accepted */
+            struct bp_text text = {.data = value, .size = sizeof value};
+            bp_text_add(&text, "%s", equals + 1);
+            bp_warn("%s%s=%s: %s; accepted: %s; using %s", prefix, row->name, value, wrong, row->accepted, row->shown);
+        }
     }
     if (options->min_size_bytes > options->max_size_bytes) {
         warn_of_pair("MIN_SIZE", options->min_size_bytes, "above", "MAX_SIZE", options->max_size_bytes,

@@ -141,6 +141,14 @@ void bp_text_add_bytes(struct bp_text *text, size_t bytes)
         bp_text_add(text, "%c", units[unit]);
 }
 
+void bp_text_clean(struct bp_text *text)
+{
+    for (size_t i = 0; i < text->length; i++) {
+        if ((unsigned char)text->data[i] < ' ' || text->data[i] == '\x7f')
+            text->data[i] = '?';
+    }
+}
+
 void bp_text_add_json(struct bp_text *text, const char *string)
 {
     add_bytes(text, "\"", 1);
@@ -287,6 +295,7 @@ static void say_line(const char *format, va_list args)
     struct bp_text text = {.data = data, .size = sizeof data};
     bp_text_add(&text, "bufpool: ");
     text_vadd(&text, format, args);
+    bp_text_clean(&text);
     if (text.length == text.size - 1)
         text.length--;
     add_bytes(&text, "\n", 1);

@@ -27,6 +27,8 @@ struct bp_text {
 void bp_text_add(struct bp_text *text, const char *format, ...) BP_PRINTF(2, 3);
 /* Appends a byte count in the largest unit that divides it or keeps three digits, such as 64K or 1.5G. */
 void bp_text_add_bytes(struct bp_text *text, size_t bytes);
+/* Makes it one line that no terminal obeys, whatever the names and values in it hold: control characters become "?". */
+void bp_text_clean(struct bp_text *text);
 /* Appends a JSON string literal with the escapes it needs. */
 void bp_text_add_json(struct bp_text *text, const char *string);
 

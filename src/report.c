@@ -247,8 +247,8 @@ void bp_report_text(struct bp_text *text, const struct bp_stats_snapshot *stats,
     bp_text_add(text, "bufpool: report of %s, pid %d, mode %s", subject->program, subject->pid, subject->mode);
     if (subject->mode_reason && subject->mode_reason[0] != '\0')
         bp_text_add(text, " (%s)", subject->mode_reason);
-    bp_text_add(text, "%s\n",
-                subject->reason == BP_REPORT_ON_SIGNAL ? ", on signal" : "");
+    bp_text_clean(text);
+    bp_text_add(text, "%s\n", subject->reason == BP_REPORT_ON_SIGNAL ? ", on signal" : "");
     /* It knows only of those that came to it: not where it stays out, nor where another allocator is asked first. */
     if (stats->large_requests == 0 && counters[BP_COUNT_prefilled_bytes] == 0) {
         bp_text_add(text, "bufpool: no large request came to the pool\n");

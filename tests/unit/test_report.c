@@ -149,8 +149,8 @@ Test(report, hit_rate_is_in_parts_of_10000)
 Test(report, text_is_lines_of_ours)
 {
     use_pool();
-    const char *line = text_of_report("program");
-    cr_assert_not_null(strstr(line, "bufpool: report of program, pid 4711, mode pool\n"));
+    const char *line = text_of_report("pro\ngr\x1b\x7fm");
+    cr_assert_not_null(strstr(line, "bufpool: report of pro?gr??m, pid 4711, mode pool\n"));
     cr_assert_not_null(strstr(line, "bufpool: large requests 17, hit rate 35.29 %\n"));
     cr_assert_not_null(strstr(line, "fresh 10, forwarded 1\n"));
     for (; *line != '\0'; line = strchr(line, '\n') + 1)
