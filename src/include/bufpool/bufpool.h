@@ -10,7 +10,7 @@
  *
  * Sizes are in bytes. Functions that fail return NULL or a negative errno value and leave errno alone.
  * Every function may be called from any thread at any time, except where noted; none from signal handlers.
- * After fork() the child may use the pool and its blocks.
+ * After fork() the child may use the pool and its blocks. Environment variables are not read.
  */
 #include <stdbool.h>
 #include <stddef.h>
