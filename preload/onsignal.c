@@ -8,6 +8,7 @@
 
 #include "dump.h"
 #include "out.h"
+#include "real.h"
 #include "ticker.h"
 
 static unsigned asks;            /* const once the handler is installed */
@@ -97,7 +98,7 @@ void bp_onsignal_start(const char *value)
     asks = BP_ASKED_REPORT | (comma ? BP_ASKED_TRIM : 0);
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
     (void)sigemptyset(&action.sa_mask);
-    bp_ticker_prepare();
+    (void)bp_real_is_found(); /* as the handler may not look */
     /* Asked for first: a signal may come as soon as ours is installed. */
     if (sigaction(number, NULL, &before) != 0 || sigaction(number, &action, NULL) != 0)
         bp_warn("BUFPOOL_STATS_SIGNAL=%s: no handler could be installed (%s)", value, strerrordesc_np(errno));

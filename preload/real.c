@@ -34,6 +34,7 @@ struct bp_real bp_real = {
 
 /* The underlying allocator's own functions, where the table above holds one that looks out for boot's blocks. */
 static struct bp_real next;
+struct bp_real bp_real_underlying;
 
 static void *underlying_handle; /* of the object that all entry points come from; RTLD_NEXT unless asked otherwise */
 static const char *complaint;  /* why it is not the one that was asked for */
@@ -175,13 +176,13 @@ static bool find_underlying(void)
     errno = saved_errno;
     search = DONE;
 
-    struct bp_real found = next;
+    bp_real_underlying = next;
     if (bp_boot_used()) {
-        found.free = boot_aware_free;
-        found.realloc = boot_aware_realloc;
-        found.malloc_usable_size = boot_aware_usable_size;
+        bp_real_underlying.free = boot_aware_free;
+        bp_real_underlying.realloc = boot_aware_realloc;
+        bp_real_underlying.malloc_usable_size = boot_aware_usable_size;
     }
-    bp_real = found;
+    bp_real = bp_real_underlying;
     return true;
 }
 

@@ -34,6 +34,8 @@ struct bp_real {
 };
 
 extern BP_HIDDEN struct bp_real bp_real;
+/* What was found, and stays so: of the table others change entries for a while (ticker.h). All NULL before. */
+extern BP_HIDDEN struct bp_real bp_real_underlying;
 
 /* True once the table holds the underlying allocator's functions; finds them now if need be and possible. */
 bool bp_real_is_found(void);

@@ -22,10 +22,10 @@ enum {
 
 _Atomic(bool) bp_ticker_armed;
 static BP_THREAD_LOCAL unsigned calls_left = 1;
-static void *(*underlying_malloc)(size_t size); /* set before it is first used */
 
-static void *ticking_malloc(size_t size);
-static void *answering_malloc(size_t size);
+/* Of the table of the underlying allocator the functions that a program calls most, in the two ways that are ours. */
+static const struct bp_real ticking;
+static const struct bp_real answering;
 
 /* Is anything cached that time may give back? */
 static bool has_to_tick(void)
@@ -34,36 +34,38 @@ static bool has_to_tick(void)
            bp_load_relaxed(&bp_process_pool.decay.due_ns) != UINT64_MAX;
 }
 
-static void *(*malloc_for_now(void))(size_t size)
+static const struct bp_real *calls_for_now(void)
 {
     if (bp_load_relaxed(&bp_dump_asked) != 0)
-        return answering_malloc;
-    return bp_load_relaxed(&bp_ticker_armed) ? ticking_malloc : underlying_malloc;
+        return &answering;
+    return bp_load_relaxed(&bp_ticker_armed) ? &ticking : &bp_real_underlying;
 }
 
 /*
- * After every change of what malloc_for_now() looks at, in threads and signal handlers alike: makes the table and the
+ * After every change of what calls_for_now() looks at, in threads and signal handlers alike: makes the table and the
  * limit of the hit path agree. They are words that other threads read, any value will do for a while; but the last one
  * stays, so who writes looks again after that. The first fence lets the change be seen before what follows from it:
  * whoever writes after us finds it when he looks again. tests/models/table.pml is this.
  */
-static void set_malloc(void)
+static void set_calls(void)
 {
-    void *(*function)(size_t size);
+    const struct bp_real *calls;
     atomic_thread_fence(memory_order_seq_cst);
     do {
-        function = malloc_for_now();
-        __atomic_store_n(&bp_real.malloc, function, __ATOMIC_RELAXED);
-        size_t hit_max_bytes = function == answering_malloc ? 0 : bp_process_options.max_size_bytes;
+        calls = calls_for_now();
+        __atomic_store_n(&bp_real.malloc, calls->malloc, __ATOMIC_RELAXED);
+        __atomic_store_n(&bp_real.calloc, calls->calloc, __ATOMIC_RELAXED);
+        __atomic_store_n(&bp_real.realloc, calls->realloc, __ATOMIC_RELAXED);
+        size_t hit_max_bytes = calls == &answering ? 0 : bp_process_options.max_size_bytes;
         __atomic_store_n(&bp_hit_max_bytes, hit_max_bytes, __ATOMIC_RELAXED);
         atomic_thread_fence(memory_order_seq_cst);
-    } while (function != malloc_for_now());
+    } while (calls != calls_for_now());
 }
 
 static void disarm(void)
 {
     bp_store_relaxed(&bp_ticker_armed, false);
-    set_malloc();
+    set_calls();
     if (has_to_tick()) /* since we looked */
         bp_ticker_arm();
 }
@@ -76,23 +78,57 @@ BP_COLD static void look_at_clock(void)
         disarm();
 }
 
-static void *ticking_malloc(size_t size)
+static void count_down(void)
 {
     if (BP_UNLIKELY(--calls_left == 0))
         look_at_clock();
-    return underlying_malloc(size);
 }
+
+static void *ticking_malloc(size_t size)
+{
+    count_down();
+    return bp_real_underlying.malloc(size);
+}
+
+static void *ticking_calloc(size_t count, size_t size)
+{
+    count_down();
+    return bp_real_underlying.calloc(count, size);
+}
+
+static void *ticking_realloc(void *p, size_t size)
+{
+    count_down();
+    return bp_real_underlying.realloc(p, size);
+}
+
+static const struct bp_real ticking = {.malloc = ticking_malloc, .calloc = ticking_calloc, .realloc = ticking_realloc};
 
 static void *answering_malloc(size_t size)
 {
     bp_ticker_answer_now();
-    return underlying_malloc(size);
+    return bp_real_underlying.malloc(size);
 }
+
+static void *answering_calloc(size_t count, size_t size)
+{
+    bp_ticker_answer_now();
+    return bp_real_underlying.calloc(count, size);
+}
+
+static void *answering_realloc(void *p, size_t size)
+{
+    bp_ticker_answer_now();
+    return bp_real_underlying.realloc(p, size);
+}
+
+static const struct bp_real answering = {
+    .malloc = answering_malloc, .calloc = answering_calloc, .realloc = answering_realloc};
 
 void bp_ticker_answer_now(void)
 {
     bp_dump_answer();
-    set_malloc();
+    set_calls();
 }
 
 /* --- the thread, if wanted ---------------------------------------------------------------------------------------- */
@@ -156,28 +192,21 @@ static void start_thread(void)
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-bool bp_ticker_prepare(void)
-{
-    if (!underlying_malloc && bp_real_is_found())
-        __atomic_store_n(&underlying_malloc, bp_real.malloc, __ATOMIC_RELAXED);
-    return underlying_malloc;
-}
-
 void bp_ticker_hurry(void)
 {
-    if (underlying_malloc)
-        set_malloc();
+    if (bp_real_underlying.malloc)
+        set_calls();
 }
 
 void bp_ticker_start(void)
 {
-    if (!has_to_tick() || !bp_ticker_prepare())
+    if (!has_to_tick() || !bp_real_is_found())
         return;
     bool expected = false;
     if (!atomic_compare_exchange_strong(&bp_ticker_armed, &expected, true))
         return;
     int saved_errno = errno;
-    set_malloc();
+    set_calls();
     if (bp_process_options.background)
         start_thread();
     errno = saved_errno;

@@ -6,10 +6,11 @@
  *
  * Why:   slow operations of the pool tick by themselves. A program that made a burst of large requests and then goes on
  *        with small ones would leave all that memory cached; so would one that sleeps.
- * How:   while something is cached, the table of the underlying allocator holds a malloc that counts down and looks at
- *        the clock now and then; when nothing is, the table holds the allocator's own again, and a small request costs
- *        what it always did. With BUFPOOL_BACKGROUND=1 a thread does the same for programs that sleep.
- * Asked: when somebody asks for a report (dump.h), the next request of any thread answers: the table holds a malloc for
+ * How:   while something is cached, the table of the underlying allocator holds a malloc, calloc and realloc that count
+ *        down and look at the clock now and then; when nothing is, the table holds the allocator's own again, and a
+ *        small request costs what it always did. With BUFPOOL_BACKGROUND=1 a thread does the same for programs that
+ *        sleep.
+ * Asked: when somebody asks for a report (dump.h), the next request of any thread answers: the table holds others for
  *        that, too, and the hit path is left alone by all until it is done.
  * Layer: P2. May use dump, process, real and all of src/.
  * Fork:  bp_ticker_after_fork() in the child; the thread starts again when there is something to do.
@@ -19,8 +20,6 @@
 extern BP_HIDDEN _Atomic(bool) bp_ticker_armed;
 
 BP_COLD void bp_ticker_start(void);
-/* False while the underlying allocator is not known. Before bp_ticker_hurry() can do anything. */
-bool bp_ticker_prepare(void);
 /* Lets the next request see what was asked of dump, or no longer is. For signal handlers. */
 void bp_ticker_hurry(void);
 BP_COLD void bp_ticker_answer_now(void);

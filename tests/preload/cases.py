@@ -348,6 +348,7 @@ SPECIAL = {
     ],
     'decay': [
         Case('decay small 20', FAST, says=['decayed_bytes >= 100 * MIB', 'sweeps >= 1']),
+        *(Case(f'decay {how} 20', FAST, says=['decayed_bytes >= 100 * MIB']) for how in ('calloc', 'realloc')),
         Case('decay small 20', {**FAST, 'THREAD_CACHE': '0'}, says=['decayed_bytes >= 100 * MIB']),
         Case('decay vanished 20', FAST, says=['decayed_bytes >= 100 * MIB', 'drained_caches >= 8']),
         Case('decay large 24', FAST, says=['decayed_bytes >= 100 * MIB']),

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Makes a burst of large blocks and then waits for the memory to go back to the kernel, as its own books show.
- * Arguments: how it passes the time (small: small requests; vanished: the same, and the threads of the burst left by
- * the raw system call, so that no destructor of theirs ran; large: large ones of another size; sleep; forked: not at
- * all, it is a child that looks), the most that may be left in MiB, and, if the threads of the burst are to live on
- * asleep, their number; 0 and the MiB of each of its 256 blocks, if they are not to be one.
+ * Arguments: how it passes the time (small: small requests; calloc, realloc: small ones of these; vanished: as small,
+ * and the threads of the burst left by the raw system call, so that no destructor of theirs ran; large: large ones of
+ * another size; sleep; forked: not at all, it is a child that looks), the most that may be left in MiB, and, if the
+ * threads of the burst are to live on asleep, their number; 0 and the MiB of each of its 256 blocks, if they are not to
+ * be one.
  */
 #include <dirent.h>
 #include <pthread.h>
@@ -66,6 +67,11 @@ static void *free_and_sleep(void *block)
 
 static void pass_time(const char *how)
 {
+    static void *resized;
+    for (size_t i = 0; strcmp(how, "calloc") == 0 && i < 2000; i++)
+        free(calloc(1, 100));
+    for (size_t i = 0; strcmp(how, "realloc") == 0 && i < 2000; i++)
+        CHECK((resized = realloc(resized, 100 + i)) != NULL);
     if (strcmp(how, "small") == 0 || vanishes)
         for (int i = 0; i < 2000; i++)
             free(make(100));
