@@ -94,12 +94,15 @@ void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stat
     stats->cached_bytes = bp_min(bp_tcaches_cached_bytes(&pool->caches) + bp_shards_cached_bytes(&pool->shards),
                                  stats->footprint_bytes);
     stats->live_bytes = stats->footprint_bytes - stats->cached_bytes;
-    stats->peak_live_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_live_bytes), stats->live_bytes);
-    stats->peak_cached_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_cached_bytes), stats->cached_bytes);
+    stats->peak_footprint_bytes = bp_max(bp_load_relaxed(&pool->budget.peak_footprint_bytes), stats->footprint_bytes);
+    /* Allowances that were not used up count as cached; what they were never can have been. */
+    stats->peak_live_bytes = bp_min(bp_max(bp_load_relaxed(&pool->budget.peak_live_bytes), stats->live_bytes),
+                                    stats->peak_footprint_bytes);
+    stats->peak_cached_bytes = bp_min(bp_max(bp_load_relaxed(&pool->budget.peak_cached_bytes), stats->cached_bytes),
+                                      stats->peak_footprint_bytes);
     /* At most that: a thread that goes on may note a step of time while we look, which then counts twice. */
     stats->mean_cached_bytes = bp_min(bp_budget_mean_cached_bytes(&pool->budget, bp_os.now_ns()),
                                       stats->peak_cached_bytes);
-    stats->peak_footprint_bytes = bp_load_relaxed(&pool->budget.peak_footprint_bytes);
     stats->cache_limit_bytes = pool->budget.cached_limit_bytes;
     size_t footprint_limit_bytes = bp_load_relaxed(&pool->budget.footprint_limit_bytes);
     stats->footprint_limit_bytes = footprint_limit_bytes == SIZE_MAX ? 0 : footprint_limit_bytes;
@@ -208,6 +211,11 @@ static void add_memory(struct bp_text *text, const struct bp_stats_snapshot *sta
     if (stats->resident_bytes > 0) {
         add_amount(text, "\nbufpool: in memory", stats->resident_bytes);
         add_amount(text, ", in huge pages", stats->huge_bytes);
+        if (stats->huge_advised_bytes + stats->hugetlb_bytes > 0) {
+            add_amount(text, " (ever advised", stats->huge_advised_bytes);
+            add_amount(text, ", reserved", stats->hugetlb_bytes);
+            bp_text_add(text, ")");
+        }
         add_amount(text, ", freed lazily", stats->lazily_freed_bytes);
     }
     add_amount(text, "\nbufpool: given back: idle", counters[BP_COUNT_decayed_bytes]);
@@ -215,9 +223,12 @@ static void add_memory(struct bp_text *text, const struct bp_stats_snapshot *sta
     add_amount(text, ", over a limit", counters[BP_COUNT_dropped_bytes]);
     add_amount(text, ", trimmed", counters[BP_COUNT_trimmed_bytes]);
     add_amount(text, ", outgrown", counters[BP_COUNT_outgrown_bytes]);
+    add_amount(text, ", shrunk", counters[BP_COUNT_realloc_trimmed_bytes]);
     add_amount(text, ", begun elsewhere", counters[BP_COUNT_settled_bytes]);
+    add_amount(text, ", forked", counters[BP_COUNT_fork_dropped_bytes]);
     add_amount(text, ", in short memory", counters[BP_COUNT_pressure_bytes]);
-    bp_text_add(text, "; idle thread caches emptied %zu\n", counters[BP_COUNT_drained_caches]);
+    bp_text_add(text, " (%zu times); idle thread caches emptied %zu\n", counters[BP_COUNT_pressure_events],
+                counters[BP_COUNT_drained_caches]);
 }
 
 /* What was done to pages beside giving them out. */

@@ -15,6 +15,8 @@ IDENTITIES = [
     'live_bytes <= peak_live_bytes',
     'cached_bytes <= peak_cached_bytes',
     'mean_cached_bytes <= peak_cached_bytes',
+    'live_bytes + cached_bytes == footprint_bytes <= peak_footprint_bytes',
+    'peak_live_bytes <= peak_footprint_bytes and peak_cached_bytes <= peak_footprint_bytes',
     'thread_cache_hits == sum(c["thread_cache_hits"] for c in classes)',
     'shard_hits == sum(c["shard_hits"] for c in classes)',
     'stolen == sum(c["stolen"] for c in classes)',

@@ -100,6 +100,7 @@ Test(report, bytes_add_up_and_peaks_are_highest)
     cr_assert_leq(stats.mean_cached_bytes, stats.peak_cached_bytes);
     cr_assert_geq(stats.peak_footprint_bytes, stats.footprint_bytes);
     cr_assert_leq(stats.peak_live_bytes, stats.peak_footprint_bytes);
+    cr_assert_leq(stats.peak_cached_bytes, stats.peak_footprint_bytes);
 }
 
 Test(report, a_pool_that_was_not_used_is_all_zero)
@@ -132,9 +133,18 @@ Test(report, what_was_asked_for_is_shown)
     stats.pinned_bytes = 2 * BP_MIB;
     stats.pins_refused = 4;
     stats.counters[BP_COUNT_prefilled_bytes] = BP_MIB;
+    stats.counters[BP_COUNT_realloc_trimmed_bytes] = 5 * BP_MIB;
+    stats.counters[BP_COUNT_fork_dropped_bytes] = 6 * BP_MIB;
+    stats.counters[BP_COUNT_pressure_bytes] = 7 * BP_MIB;
+    stats.counters[BP_COUNT_pressure_events] = 8;
+    stats.resident_bytes = 9 * BP_MIB;
+    stats.huge_bytes = 4 * BP_MIB;
+    stats.huge_advised_bytes = 10 * BP_MIB;
     const char *text = text_of_report("p");
     cr_assert_not_null(strstr(text, " of at most 3M; cached on average "));
-    cr_assert_not_null(strstr(text, "; made at the start 1M\n"));
+    cr_assert_not_null(strstr(text, "; made at the start 1M\nbufpool: in memory 9M, in huge pages 4M (ever advised 10M, "
+                                    "reserved 0), freed lazily 0\n"));
+    cr_assert_not_null(strstr(text, ", shrunk 5M, begun elsewhere 0, forked 6M, in short memory 7M (8 times); "));
     cr_assert_not_null(strstr(text, "bufpool: pinned 2M; refused 4 times\n"));
 }
 
