@@ -98,12 +98,20 @@ static int os_commit(void *address, size_t bytes)
     return (int)bp_os_result(syscall(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE), saved_errno);
 }
 
-static int os_renew(void *address, size_t bytes, bool accessible)
+static int map_over(void *address, size_t bytes, int protection)
 {
     int saved_errno = errno;
-    int protection = accessible ? PROT_READ | PROT_WRITE : PROT_NONE;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
     return (int)bp_os_result(syscall(SYS_mmap, address, bytes, protection, flags, -1, 0L) == -1 ? -1 : 0, saved_errno);
+}
+
+/* An emulator that has smaller pages than its machine (qemu-user 7.2) erases only what may be written to. */
+static int os_renew(void *address, size_t bytes, bool accessible)
+{
+    int error = 0;
+    if (accessible || !bp_os_has_vdso())
+        error = map_over(address, bytes, PROT_READ | PROT_WRITE);
+    return accessible || error != 0 ? error : map_over(address, bytes, PROT_NONE);
 }
 
 static int advise(void *address, size_t bytes, int advice)
