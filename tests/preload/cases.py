@@ -287,13 +287,12 @@ SPECIAL = {
     # What is written or read where nothing may be stops the program, there and then if there is a page of its own for that.
     'harden': [
         *(Case(f'overrun {deed}', stdout='', killed='SIGSEGV')
-          for deed in ('write_behind', 'read_behind', 'far_before', 'use_after_free', 'realloc_away')),
+          for deed in ('write_behind', 'read_behind', 'far_before', 'use_after_free', 'realloc_away', 'options')),
         *(Case(f'overrun {deed}', stdout='', stderr=[rf'~bufpool: {call}\({AT}\): something was written behind the block of 1000001 bytes '
                r'\(class 1M, pid {pid}\)'], killed='SIGABRT')
           for deed, call in (('between', 'free'), ('between_realloc', 'realloc'))),
         Case('overrun between', WARN, stderr=[f'~bufpool: free\\({AT}\\): something was written .*'], says=['misuses == 1']),
         Case('overrun nothing', says=['mode == "hardened"', 'hit_rate == 0', 'misuses == 0', 'renewed == large_requests', 'cached_bytes == live_bytes == 0']),
-        Case('overrun options'),
         Case('many_guarded'),
         *(Case('overrun nothing', asked, stderr=['bufpool: BUFPOOL_HARDEN recycles nothing, page by page: BUFPOOL_PREFILL and '
                'BUFPOOL_HUGEPAGES are ignored'], says=['renewed == large_requests', 'prefilled_bytes == 0'])

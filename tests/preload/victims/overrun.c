@@ -33,16 +33,22 @@ int main(int argc, char **argv)
         CHECK(realloc(odd, SIZE / 2) != NULL);
         put(odd);
     } else if (strcmp(deed, "options") == 0) {
-        /* A write to what the program was configured with: it lies on read-only pages. */
-        char line[512];
-        unsigned long start, end, sealed = 0;
+        /* A write to the options: of the memory of the library the only part that may only be read. */
+        char line[512], access[5];
+        unsigned long start, end, last_end = 0, options = 0;
+        int is_library = 0;
         FILE *maps = fopen("/proc/self/maps", "r");
         CHECK(maps != NULL);
-        while (fgets(line, sizeof line, maps))
-            if (sscanf(line, "%lx-%lx r--p 00000000 00:00 0", &start, &end) == 2 && end - start == 65536)
-                sealed++;
+        while (fgets(line, sizeof line, maps)) {
+            CHECK(sscanf(line, "%lx-%lx %4s", &start, &end, access) == 3);
+            is_library = strstr(line, "libbufpool_preload.so") || (is_library && start == last_end);
+            if (is_library && strcmp(access, "r--p") == 0 && !strpbrk(line, "/["))
+                options = start;
+            last_end = end;
+        }
         (void)fclose(maps);
-        CHECK(sealed >= 1);
+        CHECK(options != 0);
+        put((char *)options); // NOLINT(performance-no-int-to-ptr)
     }
     return done();
 }
