@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "os.h"
 #include "process.h"
 #include "report.h"
@@ -37,14 +37,6 @@ void bp_dump_start(void)
         bp_store_relaxed(&reporter, getpid());
 }
 
-/* Not time(): the C library chooses among several, in each program that begins. */
-static size_t seconds_since_1970(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (size_t)now.tv_sec;
-}
-
 /* The path with %p, %e, %t and %% expanded. */
 static void expand_path(struct bp_text *path, const char *pattern)
 {
@@ -61,7 +53,7 @@ static void expand_path(struct bp_text *path, const char *pattern)
             bp_text_add(path, "%s", program);
             break;
         case 't':
-            bp_text_add(path, "%zu", seconds_since_1970());
+            bp_text_add(path, "%zu", bp_clock_seconds());
             break;
         case '%':
             bp_text_add(path, "%%");

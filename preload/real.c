@@ -83,6 +83,19 @@ static bool has_own_usable_size(void)
     return next.malloc == __libc_malloc || object_of(allocate) == object_of(usable_size);
 }
 
+/*
+ * The handle of an object that is in the process. By the next dlopen() after us: a profiler that was preloaded before
+ * us has one that takes a lock, which it may hold while it allocates and so calls us. NULL if there is none. It is not
+ * closed, as what is found there is called later.
+ */
+static void *open_loaded(const char *path)
+{
+    void *(*open_object)(const char *path, int mode);
+    void *symbol = dlsym(RTLD_NEXT, "dlopen");
+    memcpy((void *)&open_object, (const void *)&symbol, sizeof symbol);
+    return open_object ? open_object(path, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+}
+
 /* The address of argc on the initial stack, by the dynamic loader. */
 extern void *__libc_stack_end; // NOLINT(bugprone-reserved-identifier)
 
@@ -107,7 +120,7 @@ static const char *choose_definer_of(const char *marker, const char *absent)
     /* Before the C library's own constructor, dlopen() would start it without its environment. */
     if (!environ)
         return "the program allocates before the C library has started, and another allocator is the next one";
-    underlying_handle = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    underlying_handle = open_loaded(info.dli_fname);
     return underlying_handle ? NULL : absent;
 }
 
@@ -293,14 +306,8 @@ bool bp_real_is_replaced(const char *name)
 
 void *bp_real_find_in_cxx_library(const char *name)
 {
-    void *symbol = NULL;
     void *thrower = dlsym(RTLD_DEFAULT, "__cxa_throw");
     Dl_info info;
-    void *handle = thrower && dladdr(thrower, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD)
-                                                    : dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD);
-    if (handle) {
-        symbol = dlsym(handle, name);
-        (void)dlclose(handle);
-    }
-    return symbol;
+    void *handle = open_loaded(thrower && dladdr(thrower, &info) ? info.dli_fname : "libstdc++.so.6");
+    return handle ? dlsym(handle, name) : NULL;
 }

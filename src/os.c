@@ -14,10 +14,10 @@
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "atomic.h"
+#include "clock.h"
 #include "out.h"
 
 enum { PATH_BYTES = 1024 };
@@ -346,13 +346,6 @@ static int os_fence(void)
     return (int)error;
 }
 
-static uint64_t os_now_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* For both tables: what is changed, and what it is made of again. */
 #define KERNEL                                                                                                         \
     {                                                                                                                  \
@@ -360,8 +353,8 @@ static uint64_t os_now_ns(void)
         .purge = os_purge, .guard = os_guard, .unguard = os_unguard, .advise_huge = os_advise_huge,                    \
         .map_huge = os_map_huge, .lock = os_lock, .unlock = os_unlock, .populate = os_populate,                        \
         .resident = os_resident, .move = os_move, .mappings_left = os_mappings_left, .fence = os_fence,                \
-        .now_ns = os_now_ns, .bind = bp_os_bind, .policy = bp_os_policy, .allowed_nodes = bp_os_allowed_nodes,         \
-        .locate = bp_os_locate, .cpu = bp_os_cpu, .root = "",                                                          \
+        .now_ns = bp_clock_now_ns, .bind = bp_os_bind, .policy = bp_os_policy,                                         \
+        .allowed_nodes = bp_os_allowed_nodes, .locate = bp_os_locate, .cpu = bp_os_cpu, .root = "",                    \
     }
 
 const struct bp_os_ops bp_os_default = KERNEL;

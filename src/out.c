@@ -229,7 +229,7 @@ int bp_out_leave_standard(int fd)
     if (fd < 0 || fd > STDERR_FILENO)
         return fd;
     int saved_errno = errno;
-    int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int moved = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     bp_out_close(fd);
     errno = saved_errno;
     return moved;
@@ -238,7 +238,7 @@ int bp_out_leave_standard(int fd)
 static bool read_status(int fd, struct stat *ret_status)
 {
     int saved_errno = errno;
-    bool ok = fstat(fd, ret_status) == 0;
+    bool ok = syscall(SYS_newfstatat, fd, "", ret_status, AT_EMPTY_PATH) == 0;
     errno = saved_errno;
     return ok;
 }

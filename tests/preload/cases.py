@@ -93,6 +93,7 @@ GROUPS = {
         Case('loader'),
         Case('bump_needed', not_with=tuple(CHAINS)),
         Case('own_new', pools=False, says=['large_requests == 0'], not_with=tuple(CHAINS)),
+        Case('watched', not_with=tuple(CHAINS)),
         Case('own_malloc', pools=False, says=['large_requests == 0', 'mode_reason in ("another malloc is asked first", "BUFPOOL_MODE")']),
         Case('tls_destructors'),
         Case('small_stack', not_with=tuple(CHAINS)),
