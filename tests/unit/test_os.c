@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "stamp.h"
 #include "support.h"
 
@@ -194,6 +195,15 @@ Test(os, clock_goes_forward)
     uint64_t before = bp_os.now_ns();
     (void)nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     cr_assert_gt(bp_os.now_ns(), before);
+}
+
+Test(os, clocks_are_the_kernels)
+{
+    struct timespec now;
+    cr_assert_eq(clock_gettime(CLOCK_MONOTONIC_COARSE, &now), 0);
+    uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    cr_assert_lt(bp_clock_now_ns() - now_ns, 10000000000u);
+    cr_assert_lt(bp_clock_seconds() - (size_t)time(NULL) + 1, 10);
 }
 
 Test(os, names_show_in_the_process_map)
