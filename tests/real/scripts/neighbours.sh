@@ -18,6 +18,6 @@ for clock in /usr/lib/*/faketime/libfaketime{,MT}.so.1; do
 done
 unset FAKETIME_TIMESTAMP_FILE FAKETIME_NO_CACHE
 
-heaptrack -o profile perl blocks.pl | grep '^profiled'
+heaptrack -o profile perl blocks.pl 2>log | grep '^profiled'
 fakeroot bash -c 'touch file; chown 7:8 file; stat -c %u:%g file; seq 300000 | sort -rn | md5sum'
 eatmydata bash -c 'seq 300000 | sort -rn >file; sync file; md5sum <file'
