@@ -48,11 +48,7 @@ static size_t detach_locked(struct bp_tcaches *caches, bool idle_only)
     return count;
 }
 
-/*
- * Not asked when the pool is made, nor under a lock: in a process with several threads the kernel takes 10 ms to get
- * ready for the first barrier.
- */
-static bool can_fence(struct bp_tcaches *caches)
+bool bp_tcaches_can_fence(struct bp_tcaches *caches)
 {
     if (bp_load_relaxed(&caches->fence) == BP_FENCE_UNKNOWN)
         bp_store_relaxed(&caches->fence, bp_os.fence() == 0 ? BP_FENCE_YES : BP_FENCE_NO);
@@ -63,7 +59,7 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
 {
     if (caches->numa && idle_only)
         bp_add_relaxed(&caches->numa->epoch, (size_t)1);
-    if (!can_fence(caches))
+    if (!bp_tcaches_can_fence(caches))
         return 0;
     size_t drained_count = 0;
     (void)bp_lock_acquire(&caches->lock);
@@ -103,7 +99,7 @@ static bool comes_to_rest(const struct bp_tcache *cache)
 
 bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), void *context)
 {
-    if (!can_fence(caches))
+    if (!bp_tcaches_can_fence(caches))
         return false;
     (void)bp_lock_acquire(&caches->lock);
     (void)bp_lock_acquire(&caches->orphan_lock);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 
 #include "os.h"
 
@@ -76,6 +77,8 @@ int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, 
         .id = id, .buffers_max = buffers_max, .bytes_max = bytes_max, .shards = shards, .meta = meta};
     bp_lock_init(&caches->lock, BP_RANK_THREADS);
     bp_lock_init(&caches->orphan_lock, BP_RANK_ORPHAN);
+    if (__libc_single_threaded)
+        (void)bp_tcaches_can_fence(caches);
     caches->orphan.caches = caches;
     caches->retired.caches = caches;
     caches->numa = shards->arena->place_count > 1 ? shards->arena->numa : NULL;

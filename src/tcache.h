@@ -89,7 +89,7 @@ struct bp_tcache {
 enum { BP_ROW_BYTES = BP_CACHELINE_BYTES << BP_KEY_PLACE_SHIFT };
 _Static_assert(sizeof(struct bp_tcache) <= BP_ROW_BYTES, "a row fits behind the cache");
 
-/* Can all CPUs be made to pass a memory barrier? Asked when there is something to drain. */
+/* Can all CPUs be made to pass a memory barrier? */
 enum bp_fence { BP_FENCE_UNKNOWN, BP_FENCE_YES, BP_FENCE_NO };
 
 /* All thread caches of one pool. */
@@ -209,6 +209,12 @@ bool bp_tcache_charge(struct bp_tcache *cache, size_t class_index, size_t bytes)
 
 /* --- what tcache.c and drain.c share ----------------------------------------------------------------------------- */
 
+/*
+ * Can idle threads' caches be drained? The kernel takes 10 ms to get ready for the first barrier of a process with
+ * several threads: so that is asked when the pool is made only if there is one thread, else by the first drain, under
+ * no lock.
+ */
+bool bp_tcaches_can_fence(struct bp_tcaches *caches);
 /* How many buffers of the class the owner has taken. */
 size_t bp_tcache_takes(const struct bp_tcache *cache, size_t class_index);
 /* Gives everything to the home shard, as cold what has its class's bit in `cold_bins`; the cache leaves the list. */
