@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How threads and a signal handler agree on what the table of the underlying allocator holds (preload/ticker.c:
- * set_malloc), for spin to try in every order.
+ * set_calls), for spin to try in every order.
  *
  * Two words, `asked` and `armed`, say what two others, `table` and `limit`, must hold. Who changes one of the first two
  * writes the other two and looks again. One thread arms and disarms the ticker, one answers, a handler asks. A store
@@ -55,7 +55,7 @@ inline fence()
     atomic { arrive(ASKED); arrive(ARMED); arrive(TABLE); arrive(LIMIT) }
 }
 
-inline set_malloc()
+inline set_calls()
 {
 #ifndef NO_FENCE_BEFORE
     fence();
@@ -83,9 +83,9 @@ active proctype ticker()
 {
     byte me = 0, wanted;
     store(ARMED, 1);
-    set_malloc();
+    set_calls();
     store(ARMED, 0);
-    set_malloc();
+    set_calls();
     done++
 }
 
@@ -93,7 +93,7 @@ active proctype handler()
 {
     byte me = 1, wanted;
     store(ASKED, 1);
-    set_malloc();
+    set_calls();
     done++
 }
 
@@ -101,7 +101,7 @@ active proctype answerer()
 {
     byte me = 2, wanted;
     store(ASKED, 0);
-    set_malloc();
+    set_calls();
     done++
 }
 
