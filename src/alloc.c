@@ -27,7 +27,7 @@ void *bp_pool_alloc_class(struct bp_pool *pool, size_t class_index, size_t size_
     struct bp_taken taken = bp_supply_take(pool, cache, class_index, size_bytes, align_bytes);
     struct bp_slot *slot = taken.slot;
     size_t dirty_bytes = taken.dirty_bytes;
-    char *p = slot ? slot->live : NULL;
+    char *p = slot ? bp_slot_block(slot) : NULL;
     enum bp_clear_by by = BP_CLEAR_WRITING;
     if (p && taken.is_fresh)
         bp_count(&cache->counters, BP_COUNT_populated_bytes,

@@ -29,14 +29,14 @@ static char *end_of_pages(const struct bp_arena *arena, const char *end)
 
 void bp_harden_seal(const struct bp_arena *arena, const struct bp_slot *slot)
 {
-    char *end = slot->live + slot->size_bytes;
+    char *end = bp_slot_block(slot) + slot->size_bytes;
     for (char *p = end; p < end_of_pages(arena, end); p++)
         *p = (char)canary(arena, p);
 }
 
 bool bp_harden_is_intact(const struct bp_arena *arena, const struct bp_slot *slot)
 {
-    const char *end = slot->live + slot->size_bytes;
+    const char *end = bp_slot_block(slot) + slot->size_bytes;
     for (const char *p = end; p < end_of_pages(arena, end); p++) {
         if ((unsigned char)*p != canary(arena, p))
             return false;

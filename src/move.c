@@ -222,7 +222,7 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
     /* Where the kernel stopped half way, the rest is copied: the block lives at the new place now. */
     size_t rest_bytes = from->dirty_bytes - moved_bytes;
     memcpy(bp_slot_base(arena, to) + moved_bytes, bp_slot_base(arena, from) + moved_bytes, rest_bytes);
-    to->home = bp_slot_base(arena, to) + (from->live - bp_slot_base(arena, from));
+    to->home = bp_slot_base(arena, to) + (bp_slot_block(from) - bp_slot_base(arena, from));
     to->live = to->home;
     from->live = NULL;
     bp_arena_set_dirty(arena, spare, front_bytes);

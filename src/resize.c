@@ -53,8 +53,8 @@ static enum bp_counter reason_to_copy(struct bp_pool *pool, const struct bp_slot
 static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t size_bytes)
 {
     size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
-    size_t extent = bp_slot_extent(&pool->arena, slot, slot->live, size_bytes);
-    size_t before = bp_slot_extent(&pool->arena, slot, slot->live, slot->size_bytes);
+    size_t extent = bp_slot_extent(&pool->arena, slot, bp_slot_block(slot), size_bytes);
+    size_t before = bp_slot_extent(&pool->arena, slot, bp_slot_block(slot), slot->size_bytes);
     size_t moved_bytes = slot->dirty_bytes;
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     /* Pages that move stay on their node, so the block keeps its place. */
@@ -76,7 +76,7 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
     if (target && spare && spare->dirty_bytes == 0 &&
         bp_arena_settle(&pool->arena, spare, moved_bytes, 1) && /* it may get as much as the target had */
         bp_arena_relocate(&pool->arena, slot, target, spare, extent) == 0) {
-        block = target->live;
+        block = bp_slot_block(target);
         target->size_bytes = size_bytes;
         bp_scrub_resized(&pool->arena, &pool->clear, pool->scrub, target, before, extent, warm_bytes, &cache->counters);
         if (pool->scrub == BP_SCRUB_FREE) /* what the kernel neither moved nor took back */

@@ -1060,6 +1060,31 @@ Test(pool, a_range_over_everything_taints_live_and_free)
         release(blocks[i]);
 }
 
+static int (*real_move)(void *from, void *to, size_t bytes);
+
+static int move_and_taint_all(void *from, void *to, size_t bytes)
+{
+    int error = real_move(from, to, bytes);
+    bp_arena_taint(&pool.arena, NULL, SIZE_MAX);
+    return error;
+}
+
+/* As another thread may do, when it loads a library that registers memory with devices. */
+Test(pool, a_block_that_is_tainted_while_it_moves_has_an_address_without_a_mark)
+{
+    char *block = allocate(6 * BP_MIB);
+    stamp(block, 0, 6 * BP_MIB, 3);
+    real_move = bp_os.move;
+    bp_os.move = move_and_taint_all;
+    block = bp_pool_realloc(&pool, block, 16 * BP_MIB);
+    bp_os.move = real_move;
+    cr_assert(bp_arena_contains(&pool.arena, block));
+    cr_assert(stamp_holds(block, 0, 6 * BP_MIB, 3));
+    check_audit(1);
+    release(block);
+    check_audit(0);
+}
+
 Test(pool, a_slot_that_cannot_be_mapped_anew_is_given_up)
 {
     char *block = allocate(300000);
