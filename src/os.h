@@ -98,7 +98,10 @@ int bp_os_cpu(const void *theirs, const void *mine);
 size_t bp_os_page_bytes(void);
 /* CPUs that this process may run on, at least 1. */
 unsigned bp_os_cpu_count(void);
-/* The least of the machine's memory, the limits of the process's cgroups and RLIMIT_DATA. 0 when unknown. */
+/*
+ * The least of the machine's memory, the limits of the process's cgroups (v1; v2: memory.max, memory.high) and
+ * RLIMIT_DATA. 0 when unknown.
+ */
 size_t bp_os_memory_bytes(void);
 /* What of it nobody uses at the moment; as much as there is when that is unknown. */
 size_t bp_os_memory_free_bytes(void);
@@ -129,8 +132,6 @@ void bp_os_name(void *address, size_t bytes, const char *name);
  */
 void bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
                          void (*visit)(const char *path, const char *data, void *context), void *context);
-/* The least of their limits in bytes (v1; v2: memory.max, memory.high); SIZE_MAX when there is none. */
-size_t bp_os_cgroup_limit_bytes(void);
 /* Sixteen bytes that differ from process to process; NULL where the kernel gave none. */
 const void *bp_os_random_bytes(void);
 /* Memory that a forked child finds zeroed, whoever forked it; a child that shares our memory does not. NULL: none. */
