@@ -59,7 +59,7 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
 {
     if (caches->numa && idle_only)
         bp_add_relaxed(&caches->numa->epoch, (size_t)1);
-    if (!bp_tcaches_can_fence(caches))
+    if (bp_load_relaxed(&caches->shards->budget->cached_bytes) == 0 || !bp_tcaches_can_fence(caches))
         return 0;
     size_t drained_count = 0;
     (void)bp_lock_acquire(&caches->lock);
