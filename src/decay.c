@@ -11,7 +11,7 @@ enum {
     FOLLOW_INTERVAL_NS = 1000 * 1000 * 1000,
 };
 
-/* When time alone brings no sweeps. */
+/* When limits are to be looked at again that are a part of what memory there is. */
 static uint64_t next_look_ns(const struct bp_budget *budget, uint64_t now_ns)
 {
     return bp_budget_is_share(budget) ? now_ns + FOLLOW_INTERVAL_NS : UINT64_MAX;
@@ -20,8 +20,10 @@ static uint64_t next_look_ns(const struct bp_budget *budget, uint64_t now_ns)
 void bp_decay_init(struct bp_decay *decay, size_t decay_ms, const struct bp_budget *budget)
 {
     uint64_t now_ns = bp_os.now_ns();
-    *decay = (struct bp_decay){.interval_ns = (uint64_t)decay_ms * 1000 * 1000 / 2, .swept_ns = now_ns};
-    bp_store_relaxed(&decay->due_ns, decay_ms != 0 ? now_ns + decay->interval_ns : next_look_ns(budget, now_ns));
+    uint64_t interval_ns = (uint64_t)decay_ms * 1000 * 1000 / 2;
+    uint64_t follow_ns = next_look_ns(budget, now_ns);
+    *decay = (struct bp_decay){.interval_ns = interval_ns, .swept_ns = now_ns, .follow_ns = follow_ns};
+    bp_store_relaxed(&decay->due_ns, decay_ms != 0 ? bp_min(now_ns + interval_ns, follow_ns) : follow_ns);
 }
 
 void bp_decay_after_fork(struct bp_decay *decay)
@@ -106,16 +108,21 @@ static uint64_t work(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t
     if (looks)
         bp_pressure_look(pressure, now_ns);
     bool is_pressed = looks && pressure->level > 0;
-    if (is_pressed || bp_shards_want_sweep(caches->shards) || now_ns >= decay->swept_ns + decay->interval_ns) {
+    bool sweeps = is_pressed || bp_shards_want_sweep(caches->shards) || now_ns >= decay->swept_ns + decay->interval_ns;
+    if (sweeps) {
         sweep(decay, caches);
         decay->swept_ns = now_ns;
+    } else if (now_ns >= decay->follow_ns) {
+        keep_limit(decay, caches);
     }
+    if (sweeps || now_ns >= decay->follow_ns)
+        decay->follow_ns = next_look_ns(caches->shards->budget, now_ns);
     if (looks)
         (void)bp_pressure_relieve(pressure, caches, &decay->counters);
 
     if (purge_slice(decay, caches->shards, now_ns) > 0 && bp_shards_cold_bytes(caches->shards) > 0)
         return now_ns + SLICE_PAUSE_NS;
-    return bp_min(decay->swept_ns + decay->interval_ns, bp_pressure_due_ns(pressure));
+    return bp_min(bp_min(decay->swept_ns + decay->interval_ns, decay->follow_ns), bp_pressure_due_ns(pressure));
 }
 
 void bp_decay_tick(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns)

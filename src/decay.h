@@ -10,8 +10,8 @@
  *          interval, so that no request waits for the whole of a burst. What was freed and never asked for again is so
  *          given back after one half to five quarters of the decay time.
  * Demand:  a full budget may ask for a sweep out of turn (evict.h), even if time alone gives nothing back.
- * Limits:  those that are a part of what memory there is are set anew at every sweep, or once a second if time alone
- *          brings none; what passes them goes.
+ * Limits:  those that are a part of what memory there is are set anew at every sweep, and once a second; what passes
+ *          them goes.
  * Hurry:   under pressure (pressure.h) a sweep comes at once and everything it finds cold goes with it.
  * Layer:   6. There is no thread of ours: whoever passes by when a tick is due does the work.
  * Locking: none held by the tick itself; `ticking` admits one thread. Its fields belong to that thread.
@@ -24,6 +24,7 @@ struct bp_decay {
     _Atomic(uint64_t) due_ns;    /* by the clock of bp_os; before it a tick has nothing to do; UINT64_MAX: ever */
     _Atomic(bool) ticking;
     uint64_t swept_ns;           /* ticking: when the last sweep was */
+    uint64_t follow_ns;          /* ticking: when limits are looked at again that may change */
     size_t backlog_bytes;        /* ticking: what it found cold */
     struct bp_pressure pressure; /* ticking, but for the notice */
     struct bp_counters counters; /* ticking writes */

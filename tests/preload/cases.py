@@ -321,7 +321,7 @@ SPECIAL = {
         Case('crowded 100 20', {'BACKGROUND': '1'}, memory='130M'),
         Case('crowded 400 5', memory='520M'),
         *(Case('limit_moves 120 32', env, memory='400M', says=['evicted_bytes >= 10 * MIB', 'cached_bytes <= 30 * MIB'])
-          for env in ({}, {'DECAY_MS': '0'})),
+          for env in ({}, {'DECAY_MS': '0'}, {'DECAY_MS': '3600000', 'PRESSURE': 'off'})),
     ],
     'budget': [  # what the kernel counts; the slack is a buffer a CPU
         Case('budget 72 1000 100', {'CACHE_BYTES': '64M', 'DECAY_MS': '0'}, says=['peak_cached_bytes <= 64 * MIB', 'peak_live_bytes >= 200 * MIB']),

@@ -135,12 +135,12 @@ Test(decay, zero_means_never)
     cr_assert_not(bp_decay_is_due(&decay, UINT64_MAX - 1));
 }
 
-Test(decay, but_a_part_of_the_memory_is_a_part_of_what_there_is)
+static void follow_memory(size_t decay_ms)
 {
     push(100);
     budget.cached_share = BP_PERCENT(25);
     budget.memory_bytes = BP_TIB; /* as it was before */
-    bp_decay_init(&decay, 0, &budget);
+    bp_decay_init(&decay, decay_ms, &budget);
     pass_ms(999);
     check_size(budget.memory_bytes, BP_TIB);
     for (int second = 0; second < 2; second++) {
@@ -152,6 +152,16 @@ Test(decay, but_a_part_of_the_memory_is_a_part_of_what_there_is)
     check_size(decay.counters.values[BP_COUNT_sweeps], 0);
     bp_decay_notify(&decay, BP_NOTICE_SHORT); /* pressure is off */
     cr_assert_not(bp_decay_is_due(&decay, fake_os.now_ns));
+}
+
+Test(decay, but_a_part_of_the_memory_is_a_part_of_what_there_is)
+{
+    follow_memory(0);
+}
+
+Test(decay, so_it_is_where_sweeps_are_rare)
+{
+    follow_memory(3600000);
 }
 
 Test(decay, a_second_thread_does_not_wait_for_the_first)
