@@ -169,9 +169,9 @@ void bp_watch_open(struct bp_watch *watch)
     if (bp_process_options.pressure == BP_PRESSURE_OFF || bp_os_is_quiet() || !bp_out_leave_files())
         return;
     open_asked(memory_short);
-    bp_os_visit_cgroups("memory.pressure", NULL, open_trigger, memory_short);
+    (void)bp_os_visit_cgroups("memory.pressure", NULL, open_trigger, memory_short);
     open_trigger("/proc/pressure/memory", NULL, memory_short);
-    bp_os_visit_cgroups("memory.events.local", NULL, open_limits, limits);
+    (void)bp_os_visit_cgroups("memory.events.local", NULL, open_limits, limits);
     if (limits->fd >= 0)
         (void)read_again(limits->fd);
     if (bp_process_options.verbose)

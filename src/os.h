@@ -128,10 +128,12 @@ void bp_os_name(void *address, size_t bytes, const char *name);
 /*
  * Reads one file of the process's memory cgroup and of each cgroup above it that is visible here, nearest first, and
  * calls `visit` with what could be read. The file has a name in cgroups of version 2 and one in those of version 1;
- * NULL where it does not exist.
+ * NULL where it does not exist. 0, or the error of one that is there and could not be read.
  */
-void bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
-                         void (*visit)(const char *path, const char *data, void *context), void *context);
+int bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
+                        void (*visit)(const char *path, const char *data, void *context), void *context);
+/* Is it for want of descriptors or memory, and may be none the next time? */
+bool bp_os_is_passing(int error);
 /* Sixteen bytes that differ from process to process; NULL where the kernel gave none. */
 const void *bp_os_random_bytes(void);
 /* Memory that a forked child finds zeroed, whoever forked it; a child that shares our memory does not. NULL: none. */

@@ -63,15 +63,18 @@ static void note_stalls(const char *path, const char *data, void *context)
     counts->stalled_us = strtoul(total + 6, NULL, 10);
 }
 
-static struct bp_pressure_counts read_counts(void)
+/* False when there is no descriptor left for it at the moment. */
+static bool read_counts(struct bp_pressure_counts *ret_counts)
 {
     struct bp_pressure_counts counts = {0};
-    bp_os_visit_cgroups("memory.events.local", "memory.failcnt", add_events, &counts);
-    bp_os_visit_cgroups("memory.pressure", NULL, note_stalls, &counts);
+    int error = bp_os_visit_cgroups("memory.events.local", "memory.failcnt", add_events, &counts);
+    if (!bp_os_is_passing(error))
+        error = bp_os_visit_cgroups("memory.pressure", NULL, note_stalls, &counts);
     char data[256];
     if (!counts.knows_stalls && bp_os_read_file("/proc/pressure/memory", data, sizeof data) > 0)
         note_stalls(NULL, data, &counts);
-    return counts;
+    *ret_counts = counts;
+    return !bp_os_is_passing(error);
 }
 
 /* Which level the time from `before` to `now` asks for. Counts may fall: the process may have changed its cgroup. */
@@ -100,14 +103,16 @@ void bp_pressure_look(struct bp_pressure *pressure, uint64_t now_ns)
         return;
     }
     struct bp_pressure_counts counts = {0};
-    if (!pressure->is_blind)
-        counts = read_counts();
-    pressure->is_blind = !counts.any;
+    bool is_new = pressure->is_blind || read_counts(&counts);
+    if (is_new)
+        pressure->is_blind = !counts.any;
+    else
+        counts = pressure->counts;
     struct bp_pressure_counts before = pressure->has_looked ? pressure->counts : counts;
     pressure->level = next_level(pressure->level, told, &before, &counts,
                                  bp_max((now_ns - pressure->looked_ns) / 1000, 1));
     pressure->counts = counts;
-    pressure->has_looked = true;
+    pressure->has_looked = pressure->has_looked || is_new;
     pressure->looked_ns = now_ns;
 }
 

@@ -333,6 +333,46 @@ Test(os, memory_is_the_limit_of_data)
     check_size(bp_os_memory_bytes(), 200 * BP_MIB);
 }
 
+Test(os, a_limit_that_nobody_can_read_now_stays)
+{
+    struct rlimit limit;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    enter_groups("0::/\n");
+    write_file("/sys/fs/cgroup/memory.max", "104857600\n");
+    check_size(bp_os_memory_bytes(), 104857600);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, limit.rlim_max}), 0);
+    check_size(bp_os_memory_bytes(), 104857600);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void read_limit_twice(void *unused)
+{
+    (void)unused;
+    check_size(bp_os_memory_bytes(), ram_bytes());
+    check_size(bp_os_memory_bytes(), ram_bytes());
+}
+
+Test(os, a_limit_that_cannot_be_read_is_said_once)
+{
+    static char folder[] = "/tmp/bufpool-test-XXXXXX";
+    static const char *const folders[] = {"proc",   "proc/self",     "sys",
+                                          "sys/fs", "sys/fs/cgroup", "sys/fs/cgroup/memory.max"};
+    char path[128];
+    char command[64];
+    cr_assert_not_null(mkdtemp(folder));
+    for (size_t i = 0; i < LENGTH(folders); i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", folder, folders[i]);
+        cr_assert_eq(mkdir(path, 0755), 0);
+    }
+    (void)snprintf(path, sizeof path, "%s/proc/self/cgroup", folder);
+    write_file(path, "0::/\n");
+    bp_os.root = folder;
+    check_says(read_limit_twice, NULL, "bufpool: a memory limit of this process's cgroup cannot be read "
+                                       "(Is a directory); going on as if there were none\n");
+    (void)snprintf(command, sizeof command, "rm -r %s", folder);
+    (void)system(command); // NOLINT(cert-env33-c): a folder that this process made
+}
+
 Test(os, the_tightest_parent_counts)
 {
     enter_groups("0::/one/two\n");

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,6 +122,23 @@ Test(pressure, what_was_counted_before_the_first_look_is_the_past)
     write_events("/job", 7, 9, 3);
     check_size(look_after_ms(1000), 0);
     check_size(look_after_ms(1000), 0);
+}
+
+Test(pressure, without_descriptors_nothing_is_seen_but_later)
+{
+    struct rlimit limit;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    write_file("/proc/self/cgroup", "0::/job\n");
+    write_events("/job", 0, 7, 2);
+    for (int turn = 0; turn < 2; turn++) {
+        cr_assert_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, limit.rlim_max}), 0);
+        check_size(look_after_ms(1000), 0);
+        cr_assert_lt(bp_pressure_due_ns(&decay.pressure), UINT64_MAX);
+        cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        check_size(look_after_ms(1000), 0);
+    }
+    write_events("/job", 0, 8, 3);
+    check_size(look_after_ms(1000), BP_PRESSURE_MAX);
 }
 
 Test(pressure, a_limit_that_is_met_by_the_page_cache_is_the_first_level)
