@@ -103,8 +103,8 @@ void bp_report_snapshot(struct bp_pool *pool, struct bp_stats_snapshot *ret_stat
     /* At most that: a thread that goes on may note a step of time while we look, which then counts twice. */
     stats->mean_cached_bytes = bp_min(bp_budget_mean_cached_bytes(&pool->budget, bp_os.now_ns()),
                                       stats->peak_cached_bytes);
-    stats->cache_limit_bytes = pool->budget.cached_limit_bytes;
     size_t footprint_limit_bytes = bp_load_relaxed(&pool->budget.footprint_limit_bytes);
+    stats->cache_limit_bytes = bp_min(bp_load_relaxed(&pool->budget.cached_limit_bytes), footprint_limit_bytes);
     stats->footprint_limit_bytes = footprint_limit_bytes == SIZE_MAX ? 0 : footprint_limit_bytes;
     stats->huge_advised_bytes = bp_load_relaxed(&pool->arena.huge.advised_bytes);
     stats->hugetlb_bytes = bp_load_relaxed(&pool->arena.huge.hugetlb_bytes);

@@ -267,7 +267,7 @@ SPECIAL = {
             ]
         ),
         Case('workload', {'CACHE_BYTES': '0', 'THREAD_CACHE': '0'}, says=['cached_bytes == 0']),
-        Case('workload', {'MAX_BYTES': '4M', 'CACHE_BYTES': '5M'}, says=['peak_footprint_bytes <= 4 * MIB'],
+        Case('workload', {'MAX_BYTES': '4M', 'CACHE_BYTES': '5M'}, says=['peak_footprint_bytes <= 4 * MIB == cache_limit_bytes'],
              stderr=['bufpool: BUFPOOL_CACHE_BYTES (5M) is above BUFPOOL_MAX_BYTES (4M): the lower one holds']),
         Case('workload', {'CACHE_BYTES': '1M', 'THREAD_CACHE_BYTES': '2M'}, says=['peak_cached_bytes <= MIB'],
              stderr=['bufpool: BUFPOOL_THREAD_CACHE_BYTES (2M) is above BUFPOOL_CACHE_BYTES (1M): the lower one holds']),
