@@ -188,6 +188,12 @@ void bp_arena_charge_commit(struct bp_arena *arena);
 void bp_arena_close_slots(struct bp_arena *arena);
 
 /*
+ * Gives back what live blocks leave unused of their slots, where that is much, while nobody changes blocks. Returns the
+ * bytes.
+ */
+size_t bp_arena_trim_live(struct bp_arena *arena);
+
+/*
  * The program is about to change attributes of an address range, or what is mapped there. Slots that it overlaps will
  * be mapped anew before they serve again.
  */
@@ -270,7 +276,9 @@ BP_ALWAYS_INLINE unsigned bp_slot_place(struct bp_arena *arena, const struct bp_
 /* The block that the program holds. */
 BP_ALWAYS_INLINE char *bp_slot_block(const struct bp_slot *slot)
 {
-    return (char *)((uintptr_t)slot->live & ~BP_TAINT_MARK); // NOLINT(performance-no-int-to-ptr)
+    /* Atomic: bp_arena_taint() marks it from any thread. */
+    uintptr_t live = (uintptr_t)__atomic_load_n(&slot->live, __ATOMIC_RELAXED);
+    return (char *)(live & ~BP_TAINT_MARK); // NOLINT(performance-no-int-to-ptr)
 }
 
 /* The slot whose live block is `p`, which may be any pointer; NULL when there is none. */

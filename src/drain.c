@@ -104,7 +104,7 @@ bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), 
     (void)bp_lock_acquire(&caches->lock);
     (void)bp_lock_acquire(&caches->orphan_lock);
     for (struct bp_tcache *cache = caches->list; cache; cache = cache->next)
-        cache->detached = replace(cache, cache, bp_tcache_none);
+        cache->detached = cache->thread != &bp_thread && replace(cache, cache, bp_tcache_none);
     bool rests = bp_os.fence() == 0;
     struct bp_tcache *next;
     for (struct bp_tcache *cache = caches->list; cache && rests; cache = cache->next)
@@ -121,4 +121,23 @@ bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), 
     bp_lock_release(&caches->orphan_lock);
     bp_lock_release(&caches->lock);
     return rests;
+}
+
+struct trim {
+    struct bp_arena *arena;
+    size_t bytes;
+};
+
+static void trim_live(void *context)
+{
+    struct trim *trim = context;
+    trim->bytes = bp_arena_trim_live(trim->arena);
+}
+
+size_t bp_tcaches_trim_live(struct bp_tcaches *caches, struct bp_counters *counters)
+{
+    struct trim trim = {.arena = caches->shards->arena};
+    (void)bp_tcaches_at_rest(caches, trim_live, &trim);
+    bp_count(counters, BP_COUNT_slack_bytes, trim.bytes);
+    return trim.bytes;
 }

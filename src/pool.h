@@ -31,6 +31,7 @@ struct bp_pool {
     struct bp_clear clear;
     struct bp_populate populate;
     struct bp_outgrow outgrow;
+    _Atomic(size_t) slack_pause; /* so often what live blocks leave unused is not looked for; relaxed */
     struct bp_meta meta;
     struct bp_numa *numa;  /* const: NULL when memory comes from wherever the kernel takes it */
     unsigned cpu_count;    /* const */

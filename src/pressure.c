@@ -132,6 +132,8 @@ size_t bp_pressure_relieve(const struct bp_pressure *pressure, struct bp_tcaches
         purged += bp_shards_purge(shards, place, pressure->level == BP_PRESSURE_MAX ? hot_bytes : hot_bytes / 2,
                                   counters);
     }
+    if (pressure->level > 1)
+        (void)bp_tcaches_trim_live(caches, counters);
     bp_count(counters, BP_COUNT_pressure_events, 1);
     bp_count(counters, BP_COUNT_pressure_bytes, purged);
     return purged;

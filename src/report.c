@@ -221,6 +221,7 @@ static void add_memory(struct bp_text *text, const struct bp_stats_snapshot *sta
     add_amount(text, "\nbufpool: given back: idle", counters[BP_COUNT_decayed_bytes]);
     add_amount(text, ", evicted for others", counters[BP_COUNT_evicted_bytes]);
     add_amount(text, ", over a limit", counters[BP_COUNT_dropped_bytes]);
+    add_amount(text, ", of live blocks", counters[BP_COUNT_slack_bytes]);
     add_amount(text, ", trimmed", counters[BP_COUNT_trimmed_bytes]);
     add_amount(text, ", outgrown", counters[BP_COUNT_outgrown_bytes]);
     add_amount(text, ", shrunk", counters[BP_COUNT_realloc_trimmed_bytes]);

@@ -7,6 +7,8 @@ enum {
     /* Buffers whose pages are taken for one request; beyond that fresh memory is as quick. */
     DONORS_MAX = 4,
     OWN_DONOR_MIN_BYTES = 16 * 1024 * 1024,
+    /* So often what live blocks leave unused is not looked for, after there was nothing. */
+    SLACK_PAUSE = 15,
 };
 
 /* Live memory seen from a slow operation; what other threads have cached counts as cached up to their allowance. */
@@ -147,21 +149,38 @@ static struct bp_slot *take_fresh(struct bp_pool *pool, struct bp_tcache *cache,
 }
 
 /*
- * Before fresh memory is taken near the end of all memory (of the container, say) what is cached makes room for it: the
- * program must not run into a limit because of us that it keeps without us.
+ * What live blocks leave unused of their slots. Nobody can change blocks for that moment, so it comes last, and after
+ * it found nothing not at once again.
  */
-static void keep_roomy(struct bp_pool *pool, struct bp_tcache *cache, size_t bytes)
+static void take_slack(struct bp_pool *pool, struct bp_tcache *cache)
 {
-    size_t footprint_bytes = bp_load_relaxed(&pool->budget.footprint_bytes) + bytes;
-    size_t roomy_bytes = bp_load_relaxed(&pool->budget.roomy_bytes);
-    if (BP_LIKELY(footprint_bytes <= roomy_bytes) || bp_load_relaxed(&pool->budget.cached_bytes) == 0)
+    if (cache == &pool->caches.orphan || bp_take_one_relaxed(&pool->slack_pause))
         return;
-    size_t wanted = bp_min(footprint_bytes - roomy_bytes, bytes);
-    size_t evicted_bytes = evict(pool, cache, wanted);
-    if (evicted_bytes < wanted) {
+    if (bp_tcaches_trim_live(&pool->caches, &cache->counters) == 0)
+        bp_store_relaxed(&pool->slack_pause, SLACK_PAUSE);
+}
+
+/* Gives so many bytes back, if there are as many that can be spared. */
+static void make_room(struct bp_pool *pool, struct bp_tcache *cache, size_t bytes)
+{
+    size_t evicted_bytes = 0;
+    if (bp_load_relaxed(&pool->budget.cached_bytes) > 0)
+        evicted_bytes = evict(pool, cache, bytes);
+    if (evicted_bytes < bytes && bp_load_relaxed(&pool->budget.cached_bytes) > 0) {
         flush_all(pool, cache);
-        (void)evict(pool, cache, wanted - evicted_bytes);
+        evicted_bytes += evict(pool, cache, bytes - evicted_bytes);
     }
+    if (evicted_bytes < bytes)
+        take_slack(pool, cache);
+}
+
+void bp_supply_keep_roomy(struct bp_pool *pool, struct bp_tcache *cache, size_t bytes)
+{
+    const struct bp_budget *budget = &pool->budget;
+    size_t footprint_bytes = bp_load_relaxed(&budget->footprint_bytes) + bytes;
+    size_t most_bytes = bp_min(bp_load_relaxed(&budget->roomy_bytes), bp_load_relaxed(&budget->footprint_limit_bytes));
+    if (BP_UNLIKELY(footprint_bytes > most_bytes))
+        make_room(pool, cache, bp_min(footprint_bytes - most_bytes, bytes));
 }
 
 /* As bp_arena_extend(), after making room once. */
@@ -170,16 +189,11 @@ int bp_supply_extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_sl
     if (dirty_bytes > slot->dirty_bytes)
         dirty_bytes = bp_arena_whole_bytes(&pool->arena, slot->class_index, dirty_bytes);
     if (dirty_bytes > slot->dirty_bytes)
-        keep_roomy(pool, cache, dirty_bytes - slot->dirty_bytes);
+        bp_supply_keep_roomy(pool, cache, dirty_bytes - slot->dirty_bytes);
     int error = bp_arena_extend(&pool->arena, slot, dirty_bytes);
     if (error == 0)
         return 0;
-    size_t wanted = error == -EDQUOT ? dirty_bytes - slot->dirty_bytes : SIZE_MAX;
-    size_t evicted_bytes = evict(pool, cache, wanted);
-    if (evicted_bytes < wanted) {
-        flush_all(pool, cache);
-        (void)evict(pool, cache, wanted - evicted_bytes);
-    }
+    make_room(pool, cache, error == -EDQUOT ? dirty_bytes - slot->dirty_bytes : SIZE_MAX);
     return bp_arena_extend(&pool->arena, slot, dirty_bytes);
 }
 
@@ -414,6 +428,8 @@ size_t bp_pool_trim(struct bp_pool *pool)
     flush_all(pool, cache);
     size_t trimmed_bytes = bp_shards_purge(&pool->shards, 0, SIZE_MAX, &cache->counters);
     bp_count(&cache->counters, BP_COUNT_trimmed_bytes, trimmed_bytes);
+    if (cache != &pool->caches.orphan)
+        trimmed_bytes += bp_tcaches_trim_live(&pool->caches, &cache->counters);
     bp_tcache_leave(cache);
     return trimmed_bytes;
 }

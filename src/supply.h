@@ -6,7 +6,7 @@
  *
  * Order:   the thread's bin, its home shard, the other shards of its place; the same in larger classes; a clean slot
  *          with pages of buffers that lie free in other classes; fresh memory, or what another place has if this one's
- *          node is full. What is cached makes room when a limit is near.
+ *          node is full. What is cached makes room when a limit is near, and then what live blocks leave unused.
  * Layer:   8. The cache given to a function is entered (bp_tcache_enter) and the thread's own, or the orphan.
  * Failure: a request that cannot be served is counted under the reason.
  */
@@ -30,6 +30,11 @@ struct bp_slot *bp_supply_take_warm(struct bp_pool *pool, struct bp_tcache *cach
 /* As well, from the shards of a place. */
 struct bp_slot *bp_supply_take_shared(struct bp_pool *pool, struct bp_tcache *cache, unsigned place,
                                       size_t class_index, size_t wanted);
+/*
+ * Before fresh memory is taken near the end of all memory (of the container, say) what is spare makes room for it: the
+ * program must not run into a limit because of us that it keeps without us.
+ */
+void bp_supply_keep_roomy(struct bp_pool *pool, struct bp_tcache *cache, size_t bytes);
 /* As bp_arena_extend(), after making room once. */
 int bp_supply_extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes);
 /* A block grew from `before_bytes` of pages to what its slot has now: they may come in batches (populate.h). */

@@ -320,6 +320,8 @@ SPECIAL = {
         Case('crowded 100 20', {'CACHE_BYTES': '1G', 'DECAY_MS': '0'}, memory='130M'),
         Case('crowded 100 20', {'BACKGROUND': '1'}, memory='130M'),
         Case('crowded 400 5', memory='520M'),
+        Case('leftovers 50 10 free', memory='700M', says=['slack_bytes >= 100 * MIB']),
+        Case('leftovers 25 24 realloc', memory='700M', says=['slack_bytes >= 50 * MIB']),
         *(Case('limit_moves 120 32', env, memory='400M', says=['evicted_bytes >= 10 * MIB', 'cached_bytes <= 30 * MIB'])
           for env in ({}, {'DECAY_MS': '0'}, {'DECAY_MS': '3600000', 'PRESSURE': 'off'})),
     ],
