@@ -167,7 +167,8 @@ size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_
     if (BP_UNLIKELY(slot->pinned))
         (void)bp_os.unlock(start, purged); /* the kernel drops no locked pages */
     /* What is charged when it is committed must not stay so while it is free: others may be in need of it. */
-    bool anew = bp_load_relaxed(&arena->commit_is_charged) || bp_huge_must_renew(&arena->huge, slot->class_index);
+    bool anew = bp_load_relaxed(&arena->commit_is_charged) || bp_huge_must_renew(&arena->huge, slot->class_index) ||
+                bp_slot_is_tainted(slot); /* who grows into it again gets plain memory */
     if ((anew ? bp_arena_map_anew(arena, slot, start, bytes) : bp_os.purge(start, bytes)) != 0) {
         if (slot->pinned)
             (void)bp_os.lock(start, purged);

@@ -8,7 +8,21 @@ enum {
     GROWTH_CLASSES = 3,
     /* A realloc that leaves at least this much unused, and more than is used, gives the tail back. */
     TRIM_MIN_BYTES = 256 * 1024,
+    /* This much is given back whatever is used. */
+    TRIM_SURE_BYTES = 32 * 1024 * 1024,
 };
+
+/*
+ * Does a block that becomes smaller give back what its slot has beyond `extent`? Of little no less than half: one that
+ * shrinks a little and grows again must not fault its tail each time.
+ */
+static bool is_trimmed(const struct bp_slot *slot, size_t extent)
+{
+    size_t tail_bytes = slot->dirty_bytes - extent;
+    if (bp_slot_is_tainted(slot)) /* what it grows into again must be plain memory */
+        return tail_bytes > 0;
+    return tail_bytes >= TRIM_MIN_BYTES && tail_bytes > bp_min(extent, TRIM_SURE_BYTES);
+}
 
 /* Keeps the block where it is if its slot has room and memory. */
 static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes)
@@ -22,13 +36,13 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const ch
     size_t before = bp_slot_extent(&pool->arena, slot, p, slot->size_bytes);
     size_t extent = bp_slot_extent(&pool->arena, slot, p, size_bytes);
     size_t warm_bytes = slot->dirty_bytes;
-    size_t tail_bytes = slot->dirty_bytes > extent ? slot->dirty_bytes - extent : 0;
     bool ok = bp_supply_extend(pool, cache, slot, extent) == 0;
+    if (ok && size_bytes < slot->size_bytes && is_trimmed(slot, extent)) {
+        size_t trimmed_bytes = bp_arena_purge(&pool->arena, slot, extent);
+        bp_count(&cache->counters, BP_COUNT_realloc_trimmed_bytes, trimmed_bytes);
+        ok = trimmed_bytes > 0 || !bp_slot_is_tainted(slot);
+    }
     if (ok) {
-        /* Beyond half: a block that shrinks a little and grows again must not fault its tail each time. */
-        if (size_bytes < slot->size_bytes && tail_bytes >= TRIM_MIN_BYTES && tail_bytes > extent)
-            bp_count(&cache->counters, BP_COUNT_realloc_trimmed_bytes,
-                     bp_arena_purge(&pool->arena, slot, extent));
         bp_scrub_resized(&pool->arena, &pool->clear, pool->scrub, slot, before, extent, warm_bytes, &cache->counters);
         slot->size_bytes = size_bytes;
         bp_supply_populate_growth(pool, cache, slot, warm_bytes);
@@ -55,8 +69,9 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
     size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
     size_t extent = bp_slot_extent(&pool->arena, slot, bp_slot_block(slot), size_bytes);
     size_t before = bp_slot_extent(&pool->arena, slot, bp_slot_block(slot), slot->size_bytes);
-    size_t moved_bytes = slot->dirty_bytes;
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
+    bp_supply_keep_roomy(pool, cache, extent - bp_min(extent, slot->dirty_bytes));
+    size_t moved_bytes = slot->dirty_bytes;
     /* Pages that move stay on their node, so the block keeps its place. */
     unsigned place = bp_slot_place(&pool->arena, slot);
     enum bp_source source;

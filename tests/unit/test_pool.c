@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -289,6 +290,61 @@ Test(pool, realloc_to_much_less_gives_the_tail_back)
     release(block);
     char *zeros = bp_pool_calloc(&pool, 18 * BP_MIB);
     cr_assert(is_zero(zeros, 18 * BP_MIB));
+}
+
+Test(pool, realloc_gives_a_large_tail_back_whatever_is_left)
+{
+    char *block = allocate(100 * BP_MIB);
+    size_t before = pool.budget.footprint_bytes;
+    cr_assert_eq(bp_pool_realloc(&pool, block, 90 * BP_MIB), block);
+    check_size(pool.budget.footprint_bytes, before);
+    cr_assert_eq(bp_pool_realloc(&pool, block, 60 * BP_MIB), block);
+    check_size(before - pool.budget.footprint_bytes, 40 * BP_MIB);
+    check_audit(1);
+}
+
+/* A block that got a buffer of a larger one keeps all of it, until somebody lacks it. */
+Test(special_pool, what_a_live_block_leaves_unused_serves_others)
+{
+    options.max_bytes = 200 * BP_MIB;
+    make_pool();
+    release(allocate(100 * BP_MIB));
+    char *block = allocate(51 * BP_MIB);
+    stamp(block, 0, 51 * BP_MIB, 5);
+    cr_assert_geq(pool.budget.footprint_bytes, 100 * BP_MIB);
+    cr_assert_not_null(allocate(140 * BP_MIB));
+    cr_assert(stamp_holds(block, 0, 51 * BP_MIB, 5));
+    cr_assert_geq(counted(BP_COUNT_slack_bytes), 48 * BP_MIB);
+    check_audit(2);
+    cr_assert_null(allocate(60 * BP_MIB));
+    release(block);
+    check_audit(1);
+}
+
+Test(pool, a_trim_takes_what_live_blocks_leave_unused)
+{
+    release(allocate(100 * BP_MIB));
+    char *block = allocate(51 * BP_MIB);
+    stamp(block, 0, 51 * BP_MIB, 5);
+    cr_assert_geq(bp_pool_trim(&pool), 48 * BP_MIB);
+    cr_assert(stamp_holds(block, 0, 51 * BP_MIB, 5));
+    block = bp_pool_realloc(&pool, block, 60 * BP_MIB);
+    cr_assert(is_zero(block + 52 * BP_MIB, 8 * BP_MIB));
+    check_audit(1);
+}
+
+Test(special_pool, a_block_that_is_moved_to_grow_takes_the_room_of_what_is_free)
+{
+    options.max_bytes = 300 * BP_MIB;
+    make_pool();
+    void *large = allocate(200 * BP_MIB);
+    void *block = allocate(60 * BP_MIB);
+    stamp(block, 0, 60 * BP_MIB, 5);
+    release(large);
+    block = bp_pool_realloc(&pool, block, 120 * BP_MIB);
+    cr_assert(stamp_holds(block, 0, 60 * BP_MIB, 5));
+    check_size(counted(BP_COUNT_realloc_moved), pool.arena.can_move ? 1 : 0);
+    check_audit(1);
 }
 
 Test(pool, a_large_block_grows_without_copying)
@@ -1039,6 +1095,34 @@ Test(pool, a_tainted_block_grows_in_place_or_by_copying)
     check_audit(1);
     release(block);
     check_audit(0);
+}
+
+/* What it lost meanwhile, with all that the program did to it, it gets again as plain memory. */
+Test(pool, a_tainted_block_that_shrinks_and_grows_is_plain_at_its_end)
+{
+    char *block = allocate(300000);
+    stamp(block, 0, 200000, 1);
+    char *last = (char *)bp_align_up((uintptr_t)block + 250000, page);
+    bp_arena_taint(&pool.arena, last, page);
+    cr_assert_eq(mprotect(last, page, PROT_READ), 0);
+    cr_assert_eq(bp_pool_realloc(&pool, block, 200000), block);
+    cr_assert_eq(bp_pool_realloc(&pool, block, 300000), block);
+    stamp(block, 0, 300000, 1);
+    check_audit(1);
+    release(block);
+    check_audit(0);
+}
+
+/* And if the kernel refuses that, elsewhere. */
+Test(pool, a_tainted_block_whose_end_stays_as_it_is_shrinks_by_copying)
+{
+    char *block = allocate(300000);
+    stamp(block, 0, 200000, 1);
+    bp_arena_taint(&pool.arena, block + 250000, page);
+    fake_os.renew.fail = 1;
+    char *moved = bp_pool_realloc(&pool, block, 200000);
+    cr_assert(moved != block && stamp_holds(moved, 0, 200000, 1));
+    check_audit(1);
 }
 
 Test(pool, a_range_over_everything_taints_live_and_free)
