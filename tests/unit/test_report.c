@@ -142,8 +142,8 @@ Test(report, what_was_asked_for_is_shown)
     stats.huge_advised_bytes = 10 * BP_MIB;
     const char *text = text_of_report("p");
     cr_assert_not_null(strstr(text, " of at most 3M; cached on average "));
-    cr_assert_not_null(strstr(text, "; made at the start 1M\nbufpool: in memory 9M, in huge pages 4M (ever advised 10M, "
-                                    "reserved 0), freed lazily 0\n"));
+    cr_assert_not_null(strstr(text, "; made at the start 1M\nbufpool: in memory 9M, in huge pages 4M "
+                                    "(ever advised 10M, reserved 0), freed lazily 0\n"));
     cr_assert_not_null(strstr(text, ", shrunk 5M, begun elsewhere 0, forked 6M, in short memory 7M (8 times); "));
     cr_assert_not_null(strstr(text, "bufpool: pinned 2M; refused 4 times\n"));
 }
