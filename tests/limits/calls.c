@@ -11,12 +11,11 @@
  * was made at all, and "failed NUMBER" for the first that was made to fail. The exit status is the program's, or 128
  * and the signal.
  *
- * A call is the library's if it returns into the library's text: the return address lies where the stack pointer is at
- * the system call in libc's syscall(). What the library calls by name has a frame of libc's in between, so for the
- * calls in `by_name` the nearest address of code outside libc decides. Those in `by_number` must come from libc's
- * syscall(): where there are threads, libc's own functions keep other things at the stack pointer, such as what the
- * library's last call left there. Threads are made from too deep in libc: whoever makes them, they count as the
- * program's.
+ * A call is the library's if libc's syscall() makes it and returns into the library's text: the return address lies
+ * where the stack pointer is. (In others of libc's functions something else lies there, such as what the library's last
+ * call left.) What the library calls by name has a frame of libc's in between, so for the calls in `by_name` the
+ * nearest address of code outside libc decides. Threads are made from too deep in libc: whoever makes them, they count
+ * as the program's; and so do calls that the library only watches.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -50,7 +49,7 @@ struct task {
     pid_t id;
     bool is_inside;  /* a system call */
     bool will_fail;  /* the one it is in */
-    bool has_library;
+    bool is_known; /* the code of the library and of libc */
     size_t area_count;
     struct area *areas;
 };
@@ -63,9 +62,10 @@ static unsigned long fail_at, own_total, own_counts[CALLS], all_counts[CALLS];
 static bool fail_on;
 
 static const long by_name[] = {
-    SYS_openat, SYS_newfstatat, SYS_fstat, SYS_close, SYS_fcntl, SYS_rt_sigpending, SYS_rt_sigprocmask,
+    SYS_openat, SYS_close,   SYS_dup,     SYS_pread64,      SYS_ppoll,          SYS_socket, SYS_connect,
+    SYS_uname,  SYS_geteuid, SYS_getpid,  SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigpending,
+    SYS_sched_yield,         SYS_clock_nanosleep,           SYS_exit_group,
 };
-static const long by_number[] = {SYS_read, SYS_write};
 static uintptr_t syscall_offset; /* of libc's syscall() in libc's code */
 enum { SYSCALL_BYTES = 64 };
 
@@ -95,22 +95,26 @@ static struct task *task_of(pid_t id)
     return unused;
 }
 
-/* Reads what code is mapped; done at each call until the library is among it, as it is within the first fifty. */
+/* Reads what code is mapped; done at each call until library and libc are among it, as within the first fifty. */
 static void read_areas(struct task *task)
 {
     char path[64], line[4096], access[8];
     snprintf(path, sizeof path, "/proc/%d/maps", (int)task->id);
     FILE *maps = fopen(path, "r");
+    bool has_library = false, has_libc = false;
     task->area_count = 0;
     while (maps && task->area_count < AREAS && fgets(line, sizeof line, maps)) {
         struct area *area = &task->areas[task->area_count];
         if (sscanf(line, "%lx-%lx %7s", &area->start, &area->end, access) != 3 || access[2] != 'x')
             continue;
         area->is_library = strstr(line, library) != NULL;
-        area->is_libc = strstr(line, "/libc.so") || strstr(line, "/libc-") || strstr(line, "[vdso]");
-        task->has_library = task->has_library || area->is_library;
+        bool is_libc = strstr(line, "/libc.so") || strstr(line, "/libc-");
+        area->is_libc = is_libc || strstr(line, "[vdso]");
+        has_library = has_library || area->is_library;
+        has_libc = has_libc || is_libc;
         task->area_count++;
     }
+    task->is_known = has_library && has_libc;
     if (maps)
         fclose(maps);
 }
@@ -142,21 +146,22 @@ static bool is_in_syscall(const struct task *task, uintptr_t code)
     return area && area->is_libc && code - area->start - syscall_offset < SYSCALL_BYTES;
 }
 
-static bool is_among(long number, const long *numbers, size_t count)
+static bool is_by_name(long number)
 {
-    while (count > 0 && numbers[count - 1] != number)
-        count--;
-    return count > 0;
+    for (size_t i = 0; i < sizeof by_name / sizeof *by_name; i++)
+        if (by_name[i] == number)
+            return true;
+    return false;
 }
 
 static bool is_own(struct task *task, long number, uintptr_t code, uintptr_t stack)
 {
-    if (!task->has_library)
+    if (!task->is_known)
         read_areas(task);
-    if (!task->has_library)
+    if (!task->is_known)
         return false;
-    bool look_on = is_among(number, by_name, sizeof by_name / sizeof *by_name);
-    if (is_among(number, by_number, sizeof by_number / sizeof *by_number) && !is_in_syscall(task, code))
+    bool look_on = is_by_name(number);
+    if (!look_on && !is_in_syscall(task, code))
         return false;
     for (size_t i = 0; i < (look_on ? FRAME_WORDS : 1); i++) {
         errno = 0;
@@ -209,7 +214,7 @@ static int on_stop(pid_t id, int status)
         return 0;
     }
     if (status >> 8 == (SIGTRAP | (PTRACE_EVENT_EXEC << 8)))
-        task->has_library = false;
+        task->is_known = false;
     if (status >> 16 != 0) /* an event; PTRACE_EVENT_STOP is the first stop of a new thread, and a group's */
         return 0;
     return signal;
