@@ -130,6 +130,17 @@ static void after_fork_in_child(void)
     bp_ticker_hurry(); /* what was asked of the parent is not asked of us */
 }
 
+/* Where somebody will read what comes of it: it takes the loader a while. */
+static void look_for_another_malloc(const struct bp_options *options)
+{
+    bool reports = options->stats != BP_STATS_OFF || options->stats_signal[0] != '\0';
+    if ((!reports && !options->verbose) || !bp_real_is_replaced("malloc"))
+        return;
+    bp_dump_mode_reason = "another malloc is asked first";
+    if (options->verbose)
+        bp_say("in %s %s", program_invocation_short_name, bp_dump_mode_reason);
+}
+
 __attribute__((constructor)) static void start(void)
 {
     int saved_errno = errno;
@@ -160,12 +171,7 @@ __attribute__((constructor)) static void start(void)
         (void)at_quick_exit(bp_dump_at_end);
     if (!reason) {
         bp_dump_mode = "pool";
-        bool reports = options->stats != BP_STATS_OFF || options->stats_signal[0] != '\0';
-        if ((reports || options->verbose) && bp_real_is_replaced("malloc")) {
-            bp_dump_mode_reason = "another malloc is asked first";
-            if (options->verbose)
-                bp_say("in %s %s", program_invocation_short_name, bp_dump_mode_reason);
-        }
+        look_for_another_malloc(options);
         bp_devices_start();
         bp_watch_start(environ);
         bp_hit_max_bytes = options->max_size_bytes;

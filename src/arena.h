@@ -292,6 +292,15 @@ static inline struct bp_slot *bp_arena_live_slot(struct bp_arena *arena, const v
     return slot && slot->live && bp_slot_block(slot) == p ? slot : NULL;
 }
 
+/*
+ * As the field, of a live slot, for who is in no operation or does not know yet that it found its cache gone: another
+ * thread may be lowering it (bp_arena_trim_live).
+ */
+BP_ALWAYS_INLINE size_t bp_slot_dirty_bytes(const struct bp_slot *slot)
+{
+    return __atomic_load_n(&slot->dirty_bytes, __ATOMIC_RELAXED);
+}
+
 BP_ALWAYS_INLINE bool bp_slot_is_tainted(const struct bp_slot *slot)
 {
     return __atomic_load_n(&slot->tainted, __ATOMIC_RELAXED);

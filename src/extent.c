@@ -34,7 +34,7 @@ void bp_arena_set_dirty(struct bp_arena *arena, struct bp_slot *slot, size_t dir
     size_t colour = (size_t)(slot->home - bp_slot_base(arena, slot));
     if (slot->pinned)
         bp_add_relaxed(&arena->pins.bytes, dirty_bytes - slot->dirty_bytes);
-    slot->dirty_bytes = dirty_bytes;
+    __atomic_store_n(&slot->dirty_bytes, dirty_bytes, __ATOMIC_RELAXED); /* see bp_slot_dirty_bytes() */
     slot->room_bytes = dirty_bytes > colour ? dirty_bytes - colour : 0;
 }
 

@@ -56,7 +56,7 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const ch
 /* Why a block that outgrew its slot must be copied; _refused: there is no reason but the kernel's. */
 static enum bp_counter reason_to_copy(struct bp_pool *pool, const struct bp_slot *slot)
 {
-    if (slot->dirty_bytes < BP_MOVE_MIN_BYTES)
+    if (bp_slot_dirty_bytes(slot) < BP_MOVE_MIN_BYTES)
         return BP_COUNT_realloc_copied_small;
     if (bp_slot_is_tainted(slot))
         return BP_COUNT_realloc_copied_changed;

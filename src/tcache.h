@@ -303,7 +303,7 @@ BP_ALWAYS_INLINE void *bp_tcache_pop(struct bp_tcache *cache, size_t class_index
 BP_ALWAYS_INLINE bool bp_tcache_push(struct bp_tcache *cache, unsigned key, struct bp_slot *slot, char *block)
 {
     struct bp_bin *bin = (struct bp_bin *)(void *)cache + key - BP_STRIDE_SHIFT_MIN;
-    size_t cached_bytes = bp_load_relaxed(&bin->cached_bytes) + slot->dirty_bytes;
+    size_t cached_bytes = bp_load_relaxed(&bin->cached_bytes) + bp_slot_dirty_bytes(slot);
     if (BP_UNLIKELY(cached_bytes > bin->allowance_bytes))
         return false;
     slot->live = NULL;
