@@ -113,9 +113,12 @@ bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), 
         work(context);
     for (struct bp_tcache *cache = caches->list; cache; cache = next) {
         next = cache->next;
-        /* Its thread may have ended without it. */
-        if (cache->detached && !replace(cache, bp_tcache_none, cache))
-            bp_tcache_empty_locked(cache, UINT32_MAX, &caches->retired.counters);
+        /*
+         * What was done is seen by a thread that makes a cache anew, under our lock; not by one that finds its old one.
+         * That goes back where nothing was done, unless its thread has ended without it.
+         */
+        if (cache->detached && (rests || !replace(cache, bp_tcache_none, cache)))
+            bp_tcache_empty_locked(cache, 0, &caches->retired.counters);
         cache->detached = false;
     }
     bp_lock_release(&caches->orphan_lock);

@@ -183,8 +183,8 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
 
 /*
  * Calls `work` while no other thread is in the middle of an operation; slow ones that would begin meanwhile wait.
- * False, and it was not called, where one does not end within a moment or nobody can tell. Not for a thread that is in
- * the orphan cache.
+ * False, and it was not called, where one does not end within a moment or nobody can tell. The other threads' caches
+ * are drained by that. Not for a thread that is in the orphan cache.
  */
 bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), void *context);
 

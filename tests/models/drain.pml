@@ -175,12 +175,15 @@ inline work_at_rest(cache)
         assert(!using[0] && !using[1]);
         assert(content[cache] == written[cache]);
         work = true; /* takes its time */
-        work = false
-    :: busy != 0 -> skip /* for longer than anybody waits */
-    fi;
+        work = false;
+        take(cache)
+    :: busy != 0 -> /* for longer than anybody waits */
 #ifndef NO_RETURN
-    put_back(cache)
+        put_back(cache)
+#else
+        skip
 #endif
+    fi
 }
 
 active proctype drainer()

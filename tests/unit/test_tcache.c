@@ -827,7 +827,7 @@ Test(tcache, at_rest_nobody_is_in_the_middle_of_an_operation)
     struct bp_tcache *cache = fill_and_leave();
     cr_assert(bp_tcaches_at_rest(&caches, count_call, &calls));
     cr_assert_eq(calls, 1);
-    cr_assert_eq(bp_thread.caches[ID], cache, "and afterwards all is as it was");
+    cr_assert_eq(bp_thread.caches[ID], cache, "who asks keeps what it has");
     check_size(bp_tcache_cached_bytes(cache), 7 * page);
 
     cr_assert_eq(bp_tcache_enter(&caches), cache);
@@ -846,7 +846,10 @@ Test(tcache, at_rest_nobody_is_in_the_middle_of_an_operation)
     cr_assert_eq(other.caches[ID], cache);
     cr_assert(bp_tcaches_at_rest(&caches, count_call, &calls));
     cr_assert_eq(calls, 3);
-    cache->thread = &bp_thread;
+    cr_assert_eq(other.caches[ID], bp_tcache_none, "only who makes a cache anew sees what was done");
+    check_size(caches.thread_count, 0);
+    check_size(bp_shards_cached_bytes(&shards), 7 * page);
+    bp_thread.caches[ID] = bp_tcache_none;
 }
 
 Test(tcache, a_thread_does_not_end_while_others_are_at_rest)
