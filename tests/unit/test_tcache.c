@@ -756,14 +756,20 @@ static void tell_to_leave(void)
     left_early = pthread_tryjoin_np(leaver, NULL) == 0;
 }
 
-Test(tcache, a_thread_does_not_end_while_a_drainer_looks_at_it)
+/* A thread with a cache, which ends when all CPUs are made to pass a barrier for it. */
+static void prepare_leaver(void)
 {
     (void)sem_init(&leaver_is_ready, 0, 0);
     (void)sem_init(&leaver_may_go, 0, 0);
-    caches.fence = BP_FENCE_YES; /* the first one asks */
+    caches.fence = BP_FENCE_YES; /* else the first barrier is to find that out */
     cr_assert_eq(pthread_create(&leaver, NULL, leave_when_told, NULL), 0);
     (void)sem_wait(&leaver_is_ready);
     fake_os.in_fence = tell_to_leave;
+}
+
+Test(tcache, a_thread_does_not_end_while_a_drainer_looks_at_it)
+{
+    prepare_leaver();
     check_size(drain(false), 1);
     fake_os.in_fence = NULL;
     cr_assert_not(left_early);
@@ -855,12 +861,7 @@ Test(tcache, at_rest_nobody_is_in_the_middle_of_an_operation)
 Test(tcache, a_thread_does_not_end_while_others_are_at_rest)
 {
     int calls = 0;
-    (void)sem_init(&leaver_is_ready, 0, 0);
-    (void)sem_init(&leaver_may_go, 0, 0);
-    caches.fence = BP_FENCE_YES; /* the first one asks */
-    cr_assert_eq(pthread_create(&leaver, NULL, leave_when_told, NULL), 0);
-    (void)sem_wait(&leaver_is_ready);
-    fake_os.in_fence = tell_to_leave;
+    prepare_leaver();
     cr_assert(bp_tcaches_at_rest(&caches, count_call, &calls));
     fake_os.in_fence = NULL;
     cr_assert_not(left_early);
