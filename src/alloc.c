@@ -43,6 +43,9 @@ void *bp_pool_alloc_class(struct bp_pool *pool, size_t class_index, size_t size_
         bp_count(&cache->counters, BP_COUNT_calloc_bytes_not_zeroed, size_bytes - dirty_bytes);
         bp_count(&cache->counters,
                  bp_clear_writes(by) ? BP_COUNT_calloc_bytes_zeroed : BP_COUNT_calloc_bytes_dropped, dirty_bytes);
+        if (!bp_clear_writes(by)) /* who touches little must not keep what lies behind, either */
+            bp_count(&cache->counters, BP_COUNT_slack_bytes,
+                     bp_arena_purge(&pool->arena, slot, bp_slot_extent(&pool->arena, slot, p, size_bytes)));
     }
     bp_tcache_leave(cache);
     bp_pool_tick(pool);
@@ -82,7 +85,7 @@ void bp_pool_release(struct bp_pool *pool, struct bp_tcache *cache, struct bp_sl
     bool is_changed = pool->is_hardened || is_changed_unseen(pool, cache, slot);
     if (pool->scrub == BP_SCRUB_FREE && !is_changed)
         bp_scrub_block(&pool->arena, &pool->clear, slot, &cache->counters);
-    slot->live = NULL;
+    bp_slot_clear_block(slot);
     size_t keep_bytes = bp_outgrow_keep_bytes(&pool->outgrow, &pool->arena, slot);
     if (keep_bytes < slot->dirty_bytes && !bp_slot_is_tainted(slot))
         bp_count(&cache->counters, BP_COUNT_outgrown_bytes, bp_arena_purge(&pool->arena, slot, keep_bytes));

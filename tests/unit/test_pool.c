@@ -333,6 +333,18 @@ Test(pool, a_trim_takes_what_live_blocks_leave_unused)
     check_audit(1);
 }
 
+Test(pool, a_calloc_that_drops_pages_keeps_none_behind_them)
+{
+    char *large = allocate(1000 * BP_MIB);
+    stamp(large, 0, 1000 * BP_MIB, 5);
+    release(large);
+    char *block = bp_pool_calloc(&pool, 600 * BP_MIB);
+    cr_assert_leq(pool.budget.footprint_bytes, 600 * BP_MIB + 2 * page);
+    cr_assert_geq(counted(BP_COUNT_slack_bytes), 399 * BP_MIB);
+    cr_assert(is_zero(block, 600 * BP_MIB));
+    check_audit(1);
+}
+
 Test(special_pool, a_block_that_is_moved_to_grow_takes_the_room_of_what_is_free)
 {
     options.max_bytes = 300 * BP_MIB;
