@@ -27,11 +27,15 @@ static BP_THREAD_LOCAL unsigned calls_left = 1;
 static const struct bp_real ticking;
 static const struct bp_real answering;
 
-/* Is anything cached that time may give back? */
 static bool has_to_tick(void)
 {
-    return bp_load_relaxed(&bp_process_pool.budget.cached_bytes) > 0 &&
-           bp_load_relaxed(&bp_process_pool.decay.due_ns) != UINT64_MAX;
+    return bp_decay_has_work(&bp_process_pool.decay, &bp_process_pool.budget);
+}
+
+/* Asked before the last one that looks at the clock stops doing so. */
+static bool finds_slack(void)
+{
+    return bp_decay_finds_slack(&bp_process_pool.decay, &bp_process_pool.arena);
 }
 
 static const struct bp_real *calls_for_now(void)
@@ -74,7 +78,7 @@ BP_COLD static void look_at_clock(void)
 {
     calls_left = CALLS_PER_LOOK;
     bp_pool_tick(&bp_process_pool);
-    if (!has_to_tick())
+    if (!has_to_tick() && !finds_slack())
         disarm();
 }
 
@@ -141,7 +145,7 @@ static void *run(void *unused)
     struct bp_decay *decay = &bp_process_pool.decay;
     struct bp_watch watch;
     bp_watch_open(&watch);
-    while (has_to_tick()) {
+    while (has_to_tick() || finds_slack()) {
         uint64_t now_ns = bp_os.now_ns();
         uint64_t due_ns = bp_load_relaxed(&decay->due_ns);
         uint64_t wait_ns = due_ns > now_ns ? due_ns - now_ns : WAIT_MIN_NS;

@@ -255,25 +255,6 @@ void bp_arena_close_slots(struct bp_arena *arena)
     bp_lock_release(&arena->lock);
 }
 
-size_t bp_arena_trim_live(struct bp_arena *arena)
-{
-    size_t trimmed_bytes = 0;
-    (void)bp_lock_acquire(&arena->lock);
-    for (const struct bp_span *span = arena->spans; span; span = span->next) {
-        if (bp_class_stride_bytes(span->class_index) <= BP_MOVE_MIN_BYTES)
-            continue;
-        for (size_t i = 0; i < span->carved_count; i++) {
-            struct bp_slot *slot = &span->slots[i];
-            const char *block = bp_slot_block(slot);
-            size_t extent = block ? bp_slot_extent(arena, slot, block, slot->size_bytes) : SIZE_MAX;
-            if (extent < slot->dirty_bytes && slot->dirty_bytes - extent >= BP_MOVE_MIN_BYTES)
-                trimmed_bytes += bp_arena_purge(arena, slot, extent);
-        }
-    }
-    bp_lock_release(&arena->lock);
-    return trimmed_bytes;
-}
-
 /*
  * A new span for the place and class: one unit, or as many as a slot needs. Aligned to the stride, so that a slot is
  * aligned to its size; the units skipped for that are lost, which is address space only.

@@ -49,7 +49,10 @@ struct bp_slot {
     size_t size_bytes;    /* as requested, while live */
     size_t dirty_bytes;   /* from the slot base, whole pages: what may be resident or not zero */
     size_t room_bytes;    /* what of that lies behind home, or 0: how large a block it can hold as it is */
-    struct bp_slot *next; /* in the list that holds it while free */
+    union {
+        struct bp_slot *next; /* in the list that holds it while free */
+        size_t look_mark;     /* while live, if odd: which look at slack was the first to see the block */
+    };
     /*
      * Seams: where the slot passes from one of the kernel's mappings to the next, ascending, in pages from the base.
      * Pages that are moved here form a mapping of their own for good, and the kernel moves pages of one mapping only.
@@ -187,11 +190,13 @@ void bp_arena_charge_commit(struct bp_arena *arena);
 /* Then, while no thread extends a slot: what is accessible before and behind the extents of slots is so no more. */
 void bp_arena_close_slots(struct bp_arena *arena);
 
+/* How much live blocks leave unused of their slots, roughly. */
+size_t bp_arena_slack_bytes(struct bp_arena *arena);
 /*
- * Gives back what live blocks leave unused of their slots, where that is much, while nobody changes blocks. Returns the
- * bytes.
+ * Gives that back, up to `most_bytes`, while nobody changes blocks. With `look`, a number that is higher each time: of
+ * blocks that an earlier look saw. Returns the bytes.
  */
-size_t bp_arena_trim_live(struct bp_arena *arena);
+size_t bp_arena_trim_live(struct bp_arena *arena, size_t look, size_t most_bytes);
 
 /*
  * The program is about to change attributes of an address range, or what is mapped there. Slots that it overlaps will
@@ -333,6 +338,23 @@ BP_ALWAYS_INLINE size_t bp_arena_whole_bytes(const struct bp_arena *arena, size_
 /* What the kernel shows as flags of a slot's memory because we asked for it: see bp_plain_check(). */
 const char *bp_arena_flags(const struct bp_arena *arena, const struct bp_slot *slot);
 
+/* Changes of what block a slot has. Atomic: bp_arena_slack_bytes() looks at any time. */
+BP_ALWAYS_INLINE void bp_slot_set_size(struct bp_slot *slot, size_t size_bytes)
+{
+    __atomic_store_n(&slot->size_bytes, size_bytes, __ATOMIC_RELAXED);
+}
+
+BP_ALWAYS_INLINE void bp_slot_set_block(struct bp_slot *slot, char *p, size_t size_bytes)
+{
+    bp_slot_set_size(slot, size_bytes);
+    __atomic_store_n(&slot->live, p, __ATOMIC_RELAXED);
+}
+
+BP_ALWAYS_INLINE void bp_slot_clear_block(struct bp_slot *slot)
+{
+    __atomic_store_n(&slot->live, NULL, __ATOMIC_RELAXED);
+}
+
 /* A slot without memory (dirty_bytes == 0), never used or clean. Extend it before use. */
 struct bp_slot *bp_arena_take(struct bp_arena *arena, unsigned place, size_t class_index);
 /* Takes back a slot whose memory was purged as far as the kernel let us. */
@@ -376,7 +398,7 @@ void bp_arena_align_with(struct bp_arena *arena, struct bp_slot *empty, const st
 /* Maps whole pages of a slot anew, accessible if it is in use: zeros, and no advice is left. 0 or a negative errno. */
 int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes, bool accessible);
 
-/* --- what arena.c, extent.c and move.c share --------------------------------------------------------------------- */
+/* --- what arena.c and its parts share ----------------------------------------------------------------------------- */
 
 void bp_arena_set_dirty(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes);
 /* Takes memory of a place into the footprint, and out of it; the last one whatever the limit. */

@@ -6,6 +6,8 @@
 enum {
     /* The least that is purged at once: about 1 ms of work. */
     SLICE_MIN_BYTES = 16 * 1024 * 1024,
+    /* The most of slack: nobody can change blocks meanwhile. */
+    SLACK_MAX_BYTES = 4 * SLICE_MIN_BYTES,
     /* Between two slices; the clock may be coarser. */
     SLICE_PAUSE_NS = 1000 * 1000,
     FOLLOW_INTERVAL_NS = 1000 * 1000 * 1000,
@@ -61,19 +63,19 @@ static void sweep(struct bp_decay *decay, struct bp_tcaches *caches)
 }
 
 /* What must be purged now for the backlog to be gone half an interval after the sweep, however rare the ticks are. */
-static size_t slice_bytes(const struct bp_decay *decay, size_t cold_bytes, uint64_t now_ns)
+static size_t slice_bytes(const struct bp_decay *decay, size_t backlog_bytes, size_t now_bytes, uint64_t now_ns)
 {
     uint64_t window_ms = bp_max(decay->interval_ns / 2 / 1000000, 1);
     uint64_t past_ms = bp_min((now_ns - decay->swept_ns) / 1000000, window_ms);
-    size_t left_bytes = decay->backlog_bytes / window_ms * (window_ms - past_ms);
-    return bp_max(cold_bytes - bp_min(cold_bytes, left_bytes), SLICE_MIN_BYTES);
+    size_t left_bytes = backlog_bytes / window_ms * (window_ms - past_ms);
+    return bp_max(now_bytes - bp_min(now_bytes, left_bytes), SLICE_MIN_BYTES);
 }
 
 /* Counts in steps: the program may end, and a report be written, while another thread is here. */
 static size_t purge_slice(struct bp_decay *decay, struct bp_shards *shards, uint64_t now_ns)
 {
     size_t cold_bytes = bp_shards_cold_bytes(shards);
-    size_t wanted = cold_bytes > 0 ? slice_bytes(decay, cold_bytes, now_ns) : 0;
+    size_t wanted = cold_bytes > 0 ? slice_bytes(decay, decay->backlog_bytes, cold_bytes, now_ns) : 0;
     size_t purged = 0;
     while (purged < wanted) {
         size_t step_bytes = bp_shards_purge_cold(shards, 0, bp_min(wanted - purged, SLICE_MIN_BYTES), &decay->counters);
@@ -83,6 +85,43 @@ static size_t purge_slice(struct bp_decay *decay, struct bp_shards *shards, uint
         purged += step_bytes;
     }
     return purged;
+}
+
+static size_t look_for_slack(struct bp_decay *decay, struct bp_arena *arena)
+{
+    size_t slack_bytes = bp_arena_slack_bytes(arena);
+    bp_store_relaxed(&decay->has_slack, slack_bytes >= SLICE_MIN_BYTES);
+    return slack_bytes;
+}
+
+bool bp_decay_finds_slack(struct bp_decay *decay, struct bp_arena *arena)
+{
+    return decay->interval_ns != 0 && look_for_slack(decay, arena) >= SLICE_MIN_BYTES;
+}
+
+/* After a sweep: is there slack, and did an interval pass in which blocks may have grown old? */
+static void look_at_slack(struct bp_decay *decay, struct bp_arena *arena, uint64_t now_ns)
+{
+    size_t slack_bytes = look_for_slack(decay, arena);
+    if (now_ns < decay->looked_ns + decay->interval_ns)
+        return;
+    decay->looked_ns = now_ns;
+    decay->look++;
+    decay->slack_backlog_bytes = decay->slack_left_bytes = slack_bytes >= SLICE_MIN_BYTES ? slack_bytes : 0;
+}
+
+/* In slices, as nobody can change blocks meanwhile. Returns what was given back: perhaps not all. */
+static size_t trim_slack(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns)
+{
+    if (decay->slack_left_bytes == 0)
+        return 0;
+    size_t wanted = slice_bytes(decay, decay->slack_backlog_bytes, decay->slack_left_bytes, now_ns);
+    size_t trimmed_bytes =
+        bp_tcaches_trim_old(caches, decay->look, bp_min(wanted, SLACK_MAX_BYTES), &decay->counters);
+    decay->slack_left_bytes -= bp_min(trimmed_bytes, decay->slack_left_bytes);
+    if (trimmed_bytes == 0)
+        decay->slack_left_bytes = 0;
+    return trimmed_bytes;
 }
 
 void bp_decay_notify(struct bp_decay *decay, enum bp_notice notice)
@@ -112,6 +151,7 @@ static uint64_t work(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t
     if (sweeps) {
         sweep(decay, caches);
         decay->swept_ns = now_ns;
+        look_at_slack(decay, caches->shards->arena, now_ns);
     } else if (now_ns >= decay->follow_ns) {
         keep_limit(decay, caches);
     }
@@ -120,7 +160,9 @@ static uint64_t work(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t
     if (looks)
         (void)bp_pressure_relieve(pressure, caches, &decay->counters);
 
-    if (purge_slice(decay, caches->shards, now_ns) > 0 && bp_shards_cold_bytes(caches->shards) > 0)
+    bool has_more = purge_slice(decay, caches->shards, now_ns) > 0 && bp_shards_cold_bytes(caches->shards) > 0;
+    has_more = trim_slack(decay, caches, now_ns) > 0 || has_more;
+    if (has_more)
         return now_ns + SLICE_PAUSE_NS;
     return bp_min(bp_min(decay->swept_ns + decay->interval_ns, decay->follow_ns), bp_pressure_due_ns(pressure));
 }

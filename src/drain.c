@@ -10,7 +10,7 @@
 #include "tcache.h"
 
 /* How often an operation of another thread may be found under way by who waits for it. */
-enum { REST_TRIES = 200 };
+static const int rest_tries[] = {[BP_WAIT_NOT] = 1, [BP_WAIT_A_MOMENT] = 200};
 
 /* Looks of which classes the owner took nothing since the last look. True when it holds buffers of one of them. */
 static bool look_for_idle_bins_locked(struct bp_tcache *cache)
@@ -87,9 +87,9 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
 }
 
 /* Its thread finds no cache from now on. Has the last operation that found one ended? */
-static bool comes_to_rest(const struct bp_tcache *cache)
+static bool comes_to_rest(const struct bp_tcache *cache, enum bp_patience patience)
 {
-    for (int i = 0; i < REST_TRIES; i++) {
+    for (int i = 0; i < rest_tries[patience]; i++) {
         if (!bp_load_acquire(&cache->thread->busy)) /* pairs with release in bp_thread_end() */
             return true;
         (void)sched_yield();
@@ -97,7 +97,8 @@ static bool comes_to_rest(const struct bp_tcache *cache)
     return false;
 }
 
-bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), void *context)
+bool bp_tcaches_at_rest(struct bp_tcaches *caches, enum bp_patience patience, void (*work)(void *context),
+                        void *context)
 {
     if (!bp_tcaches_can_fence(caches))
         return false;
@@ -108,7 +109,7 @@ bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), 
     bool rests = bp_os.fence() == 0;
     struct bp_tcache *next;
     for (struct bp_tcache *cache = caches->list; cache && rests; cache = cache->next)
-        rests = !cache->detached || comes_to_rest(cache);
+        rests = !cache->detached || comes_to_rest(cache, patience);
     if (rests)
         work(context);
     for (struct bp_tcache *cache = caches->list; cache; cache = next) {
@@ -128,19 +129,32 @@ bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), 
 
 struct trim {
     struct bp_arena *arena;
-    size_t bytes;
+    size_t look;
+    size_t most_bytes;
+    size_t trimmed_bytes;
 };
 
 static void trim_live(void *context)
 {
     struct trim *trim = context;
-    trim->bytes = bp_arena_trim_live(trim->arena);
+    trim->trimmed_bytes = bp_arena_trim_live(trim->arena, trim->look, trim->most_bytes);
+}
+
+static size_t trim_at_rest(struct bp_tcaches *caches, enum bp_patience patience, struct trim trim,
+                           struct bp_counters *counters)
+{
+    trim.arena = caches->shards->arena;
+    (void)bp_tcaches_at_rest(caches, patience, trim_live, &trim);
+    bp_count(counters, BP_COUNT_slack_bytes, trim.trimmed_bytes);
+    return trim.trimmed_bytes;
 }
 
 size_t bp_tcaches_trim_live(struct bp_tcaches *caches, struct bp_counters *counters)
 {
-    struct trim trim = {.arena = caches->shards->arena};
-    (void)bp_tcaches_at_rest(caches, trim_live, &trim);
-    bp_count(counters, BP_COUNT_slack_bytes, trim.bytes);
-    return trim.bytes;
+    return trim_at_rest(caches, BP_WAIT_A_MOMENT, (struct trim){.most_bytes = SIZE_MAX}, counters);
+}
+
+size_t bp_tcaches_trim_old(struct bp_tcaches *caches, size_t look, size_t most_bytes, struct bp_counters *counters)
+{
+    return trim_at_rest(caches, BP_WAIT_NOT, (struct trim){.look = look, .most_bytes = most_bytes}, counters);
 }

@@ -201,7 +201,7 @@ size_t bp_tcache_recount_away(struct bp_tcache *cache)
         size_t bytes = 0;
         home->away_count = 0;
         for (struct bp_slot *slot = home->away; slot; slot = slot->next) {
-            slot->live = NULL;
+            bp_slot_clear_block(slot);
             bytes += slot->dirty_bytes;
             home->away_count++;
         }

@@ -101,7 +101,7 @@ void bp_pool_charge_commit(struct bp_pool *pool)
     bool was_open = !bp_load_relaxed(&pool->arena.commit_is_charged);
     bp_arena_charge_commit(&pool->arena);
     if (was_open)
-        (void)bp_tcaches_at_rest(&pool->caches, close_slots, &pool->arena);
+        (void)bp_tcaches_at_rest(&pool->caches, BP_WAIT_A_MOMENT, close_slots, &pool->arena);
 }
 
 void bp_pool_lock_down(struct bp_pool *pool)

@@ -44,7 +44,7 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const ch
     }
     if (ok) {
         bp_scrub_resized(&pool->arena, &pool->clear, pool->scrub, slot, before, extent, warm_bytes, &cache->counters);
-        slot->size_bytes = size_bytes;
+        bp_slot_set_size(slot, size_bytes);
         bp_supply_populate_growth(pool, cache, slot, warm_bytes);
         bp_count(&cache->counters, BP_COUNT_realloc_in_place, 1);
         bp_supply_note_peak(pool, cache);

@@ -29,7 +29,7 @@ void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
         return;
     enum bp_clear_by by = bp_clear_choose(clear, arena, slot, base, bytes);
     if (!bp_clear_writes(by)) {
-        slot->live = NULL; /* a slot may be mapped anew as a whole then */
+        bp_slot_clear_block(slot); /* a slot may be mapped anew as a whole then */
         size_t purged = bp_arena_purge(arena, slot, 0);
         if (purged > 0) {
             count(counters, true, purged);

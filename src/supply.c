@@ -392,8 +392,7 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
         bp_supply_put_back(pool, cache, slot);
         return (struct bp_taken){0};
     }
-    slot->live = p;
-    slot->size_bytes = size_bytes;
+    bp_slot_set_block(slot, p, size_bytes);
     if (BP_UNLIKELY(pool->is_hardened))
         bp_harden_seal(&pool->arena, slot);
     size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));

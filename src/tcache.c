@@ -488,7 +488,7 @@ static void recount(struct bp_tcache *cache)
         size_t bytes = 0;
         update_head_block(bin);
         for (struct bp_slot *slot = bin->head; slot; slot = slot->next) {
-            slot->live = NULL;
+            bp_slot_clear_block(slot);
             bytes += slot->dirty_bytes;
         }
         bp_store_relaxed(&bin->cached_bytes, bytes);

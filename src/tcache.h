@@ -183,16 +183,20 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
 
 /*
  * Calls `work` while no other thread is in the middle of an operation; slow ones that would begin meanwhile wait.
- * False, and it was not called, where one does not end within a moment or nobody can tell. The other threads' caches
- * are drained by that. Not for a thread that is in the orphan cache.
+ * False, and it was not called, where one does not end within a moment (or is under way at all, for who does not wait)
+ * or nobody can tell. The other threads' caches are drained by that. Not for a thread that is in the orphan cache.
  */
-bool bp_tcaches_at_rest(struct bp_tcaches *caches, void (*work)(void *context), void *context);
+enum bp_patience { BP_WAIT_NOT, BP_WAIT_A_MOMENT };
+bool bp_tcaches_at_rest(struct bp_tcaches *caches, enum bp_patience patience, void (*work)(void *context),
+                        void *context);
 
 /*
  * Gives back what live blocks leave unused of their slots, where no operation of another thread is in the way. Returns
  * the bytes, and counts them. Not for a thread that is in the orphan cache.
  */
 size_t bp_tcaches_trim_live(struct bp_tcaches *caches, struct bp_counters *counters);
+/* The same of blocks that an earlier look saw, up to so many bytes, and if no operation is under way at the moment. */
+size_t bp_tcaches_trim_old(struct bp_tcaches *caches, size_t look, size_t most_bytes, struct bp_counters *counters);
 
 /*
  * Calls `visit` with every block of counts: of live threads, of ended ones, of the orphan cache. Never waits long: a
@@ -290,8 +294,7 @@ BP_ALWAYS_INLINE void *bp_tcache_pop(struct bp_tcache *cache, size_t class_index
     bp_owner_sub(&bin->cached_bytes, slot->dirty_bytes);
     bp_owner_add(&bin->hits, 1u);
     bp_owner_add(&bin->hit_bytes, size_bytes);
-    slot->size_bytes = size_bytes;
-    slot->live = block;
+    bp_slot_set_block(slot, block, size_bytes);
     return block;
 }
 
@@ -306,7 +309,7 @@ BP_ALWAYS_INLINE bool bp_tcache_push(struct bp_tcache *cache, unsigned key, stru
     size_t cached_bytes = bp_load_relaxed(&bin->cached_bytes) + bp_slot_dirty_bytes(slot);
     if (BP_UNLIKELY(cached_bytes > bin->allowance_bytes))
         return false;
-    slot->live = NULL;
+    bp_slot_clear_block(slot);
     slot->next = bin->head;
     atomic_signal_fence(memory_order_seq_cst); /* a forked child walks this list: link before head */
     bin->head = slot;

@@ -128,10 +128,87 @@ Test(decay, nothing_happens_before_it_is_due)
     check_size(decay.counters.values[BP_COUNT_sweeps], sweeps + 1);
 }
 
+/* A live block of a byte in a buffer of so many MiB. */
+static struct bp_slot *make_slack(size_t mib)
+{
+    struct bp_slot *slot = bp_arena_take(&arena, 0, CLASS + 10);
+    check(bp_arena_extend(&arena, slot, mib * BP_MIB) == 0);
+    slot->next = NULL;
+    bp_slot_set_block(slot, slot->home, 1);
+    return slot;
+}
+
+Test(decay, what_live_blocks_leave_unused_goes_after_one_interval_or_two)
+{
+    make_slack(400);
+    pass_ms(INTERVAL_MS); /* the first look that sees it: it may have been made a moment ago */
+    check_size(budget.footprint_bytes, 400 * BP_MIB);
+    pass_ms(INTERVAL_MS);
+    cr_assert_geq(budget.footprint_bytes, (400 - 16) * BP_MIB, "not all at once");
+    for (int ms = 0; ms <= INTERVAL_MS / 2; ms += 5)
+        pass_ms(5);
+    check_size(budget.footprint_bytes, page);
+    check_size(decay.counters.values[BP_COUNT_slack_bytes], 400 * BP_MIB - page);
+    cr_assert(bp_decay_has_work(&decay, &budget), "until the next look");
+    pass_ms(INTERVAL_MS);
+    cr_assert_not(bp_decay_has_work(&decay, &budget));
+}
+
+Test(decay, a_late_tick_does_not_hold_all_threads_up_for_long)
+{
+    make_slack(400);
+    pass_ms(INTERVAL_MS);
+    pass_ms(INTERVAL_MS);
+    size_t before = budget.footprint_bytes;
+    pass_ms(INTERVAL_MS - 1);
+    check_size(before - budget.footprint_bytes, 64 * BP_MIB);
+}
+
+Test(decay, blocks_that_live_shorter_keep_it)
+{
+    struct bp_slot *slot = make_slack(400);
+    for (int i = 0; i < 10; i++) {
+        pass_ms(INTERVAL_MS / 2);
+        pass_ms(INTERVAL_MS / 2);
+        slot->next = NULL; /* freed, and handed out again */
+    }
+    check_size(budget.footprint_bytes, 400 * BP_MIB);
+}
+
+/* Sweeps that come early, as the budget asks for them, make no block older than it is. */
+Test(decay, early_sweeps_do_not_age_blocks)
+{
+    make_slack(400);
+    budget.cached_limit_bytes = BP_MIB;
+    shards.evict.policy = BP_EVICTION_AUTO;
+    pass_ms(INTERVAL_MS);
+    size_t sweeps = decay.counters.values[BP_COUNT_sweeps];
+    for (int i = 0; i < 10; i++) {
+        fake_os.now_ns += 1000000;
+        bp_store_relaxed(&shards.evict.refused_bytes, BP_GIB);
+        bp_decay_tick(&decay, &caches, fake_os.now_ns);
+    }
+    check_size(decay.counters.values[BP_COUNT_sweeps], sweeps + 10);
+    check_size(budget.footprint_bytes, 400 * BP_MIB);
+}
+
+Test(decay, a_little_slack_is_nobodys_business)
+{
+    make_slack(15);
+    for (int i = 0; i < 10; i++)
+        pass_ms(INTERVAL_MS);
+    check_size(budget.footprint_bytes, 15 * BP_MIB);
+    cr_assert_not(bp_decay_finds_slack(&decay, &arena));
+    make_slack(15);
+    cr_assert(bp_decay_finds_slack(&decay, &arena));
+}
+
 Test(decay, zero_means_never)
 {
     bp_decay_init(&decay, 0, &budget);
     push(10);
+    make_slack(400);
+    cr_assert_not(bp_decay_finds_slack(&decay, &arena));
     cr_assert_not(bp_decay_is_due(&decay, UINT64_MAX - 1));
 }
 

@@ -831,26 +831,26 @@ Test(tcache, at_rest_nobody_is_in_the_middle_of_an_operation)
 {
     int calls = 0;
     struct bp_tcache *cache = fill_and_leave();
-    cr_assert(bp_tcaches_at_rest(&caches, count_call, &calls));
+    cr_assert(bp_tcaches_at_rest(&caches, BP_WAIT_A_MOMENT, count_call, &calls));
     cr_assert_eq(calls, 1);
     cr_assert_eq(bp_thread.caches[ID], cache, "who asks keeps what it has");
     check_size(bp_tcache_cached_bytes(cache), 7 * page);
 
     cr_assert_eq(bp_tcache_enter(&caches), cache);
-    cr_assert(bp_tcaches_at_rest(&caches, count_call, &calls), "who asks may be in one");
+    cr_assert(bp_tcaches_at_rest(&caches, BP_WAIT_A_MOMENT, count_call, &calls), "who asks may be in one");
     cr_assert_eq(bp_thread.caches[ID], cache);
     bp_tcache_leave(cache);
 
     struct bp_thread other = {.busy = true};
     other.caches[ID] = cache;
     cache->thread = &other;
-    cr_assert_not(bp_tcaches_at_rest(&caches, count_call, &calls));
+    cr_assert_not(bp_tcaches_at_rest(&caches, BP_WAIT_A_MOMENT, count_call, &calls));
     cr_assert_eq(other.caches[ID], cache);
     other.busy = false;
     fake_os.fence.fail = 1;
-    cr_assert_not(bp_tcaches_at_rest(&caches, count_call, &calls));
+    cr_assert_not(bp_tcaches_at_rest(&caches, BP_WAIT_A_MOMENT, count_call, &calls));
     cr_assert_eq(other.caches[ID], cache);
-    cr_assert(bp_tcaches_at_rest(&caches, count_call, &calls));
+    cr_assert(bp_tcaches_at_rest(&caches, BP_WAIT_A_MOMENT, count_call, &calls));
     cr_assert_eq(calls, 3);
     cr_assert_eq(other.caches[ID], bp_tcache_none, "only who makes a cache anew sees what was done");
     check_size(caches.thread_count, 0);
@@ -862,7 +862,7 @@ Test(tcache, a_thread_does_not_end_while_others_are_at_rest)
 {
     int calls = 0;
     prepare_leaver();
-    cr_assert(bp_tcaches_at_rest(&caches, count_call, &calls));
+    cr_assert(bp_tcaches_at_rest(&caches, BP_WAIT_A_MOMENT, count_call, &calls));
     fake_os.in_fence = NULL;
     cr_assert_not(left_early);
     cr_assert_eq(pthread_join(leaver, NULL), 0);
