@@ -5,6 +5,7 @@
  * Layer: 0.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "os.h"
@@ -79,4 +80,55 @@ int bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
     }
     bp_os_lines_close(&lines);
     return error;
+}
+
+/* The number behind a label, which starts a line; 0 where there is none. */
+static size_t number_behind(const char *data, const char *label)
+{
+    size_t length = strlen(label);
+    for (const char *line = data; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, label, length) == 0)
+            return strtoul(line + length, NULL, 10);
+    }
+    return 0;
+}
+
+/* What lies in the same folder as `path`; an empty text if it cannot be read. */
+static void read_beside(const char *path, const char *name, char *data, size_t size)
+{
+    char beside[PATH_BYTES];
+    struct bp_text text = {.data = beside, .size = sizeof beside};
+    bp_text_add(&text, "%s", path);
+    text.length = (size_t)(strrchr(beside, '/') + 1 - beside);
+    bp_text_add(&text, "%s", name);
+    if (bp_os_read_file(beside, data, size) <= 0)
+        data[0] = '\0';
+}
+
+/* Files that the kernel keeps in memory are as good as free, but for those that live there alone. */
+static void lower_free(const char *path, const char *data, void *context)
+{
+    size_t *free_bytes = context;
+    char number[64];
+    char counts[512];
+    bool is_v1 = strstr(path, "/memory.limit_in_bytes") != NULL;
+    if (data[0] < '0' || data[0] > '9')
+        return;
+    read_beside(path, is_v1 ? "memory.usage_in_bytes" : "memory.current", number, sizeof number);
+    read_beside(path, "memory.stat", counts, sizeof counts);
+    size_t file_bytes = number_behind(counts, is_v1 ? "cache " : "file ");
+    size_t kept_bytes = number_behind(counts, "shmem ");
+    size_t used_bytes = strtoul(number, NULL, 10);
+    used_bytes -= bp_min(used_bytes, file_bytes - bp_min(file_bytes, kept_bytes));
+    size_t limit_bytes = strtoul(data, NULL, 10);
+    *free_bytes = bp_min(*free_bytes, limit_bytes - bp_min(limit_bytes, used_bytes));
+}
+
+size_t bp_os_cgroup_free_bytes(void)
+{
+    size_t free_bytes = SIZE_MAX;
+    (void)bp_os_visit_cgroups("memory.max", "memory.limit_in_bytes", lower_free, &free_bytes);
+    (void)bp_os_visit_cgroups("memory.high", NULL, lower_free, &free_bytes);
+    return free_bytes;
 }

@@ -505,6 +505,7 @@ size_t bp_os_memory_free_bytes(void)
     char lines[1024];
     const char *line = bp_os_read_file("/proc/meminfo", lines, sizeof lines) > 0 ? strstr(lines, label) : NULL;
     size_t free_bytes = line ? strtoul(line + sizeof label - 1, NULL, 10) * BP_KIB : SIZE_MAX;
+    free_bytes = bp_min(free_bytes, bp_os_cgroup_free_bytes());
     return memory_bytes == 0 ? free_bytes : bp_min(free_bytes, memory_bytes);
 }
 

@@ -132,6 +132,8 @@ void bp_os_name(void *address, size_t bytes, const char *name);
  */
 int bp_os_visit_cgroups(const char *name_v2, const char *name_v1,
                         void (*visit)(const char *path, const char *data, void *context), void *context);
+/* What the process's cgroups leave to it at the moment; SIZE_MAX where they have no limit. */
+size_t bp_os_cgroup_free_bytes(void);
 /* Is it for want of descriptors or memory, and may be none the next time? */
 bool bp_os_is_passing(int error);
 /* Sixteen bytes that differ from process to process; NULL where the kernel gave none. */

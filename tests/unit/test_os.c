@@ -418,6 +418,38 @@ Test(os, the_last_of_many_long_groups_counts)
     check_size(bp_os_memory_bytes(), 209715200);
 }
 
+Test(os, what_a_group_uses_is_not_free)
+{
+    enter_groups("0::/one/two\n");
+    (void)mkdir("/sys/fs/cgroup/one", 0755);
+    (void)mkdir("/sys/fs/cgroup/one/two", 0755);
+    write_file("/sys/fs/cgroup/one/two/memory.max", "max\n");
+    write_file("/sys/fs/cgroup/one/two/memory.current", "10000000\n");
+    check_size(bp_os_cgroup_free_bytes(), SIZE_MAX);
+    write_file("/sys/fs/cgroup/one/memory.max", "104857600\n");
+    check_size(bp_os_memory_free_bytes(), 104857600);
+    write_file("/sys/fs/cgroup/one/memory.current", "94857600\n");
+    check_size(bp_os_memory_free_bytes(), 10000000);
+    write_file("/sys/fs/cgroup/one/memory.stat", "anon 64857600\nfile 30000000\nkernel 12288\nshmem 5000000\n");
+    check_size(bp_os_memory_free_bytes(), 35000000);
+    write_file("/sys/fs/cgroup/one/memory.high", "90857600\n");
+    check_size(bp_os_memory_free_bytes(), 21000000);
+    write_file("/sys/fs/cgroup/one/memory.current", "200000000\n");
+    check_size(bp_os_memory_free_bytes(), 0);
+}
+
+Test(os, so_it_is_in_version_1)
+{
+    enter_groups("4:memory:/job\n0::/\n");
+    (void)mkdir("/sys/fs/cgroup/memory", 0755);
+    (void)mkdir("/sys/fs/cgroup/memory/job", 0755);
+    write_file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    write_file("/sys/fs/cgroup/memory/job/memory.limit_in_bytes", "104857600\n");
+    write_file("/sys/fs/cgroup/memory/job/memory.usage_in_bytes", "94857600\n");
+    write_file("/sys/fs/cgroup/memory/job/memory.stat", "cache 30000000\nrss 64857600\nrss_huge 0\nshmem 5000000\n");
+    check_size(bp_os_memory_free_bytes(), 35000000);
+}
+
 Test(os, a_limit_above_ram_is_none)
 {
     enter_groups("0::/\n");
