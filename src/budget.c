@@ -60,6 +60,19 @@ static void set_limits(struct bp_budget *budget)
     bp_store_relaxed(&budget->roomy_bytes, budget->memory_bytes == 0 ? SIZE_MAX : budget->memory_bytes / 8 * 7);
 }
 
+static size_t ms_of(uint64_t ns)
+{
+    return ns / 1000000;
+}
+
+static void start_mean(struct bp_budget *budget, uint64_t now_ns)
+{
+    budget->start_ms = ms_of(now_ns);
+    bp_store_relaxed(&budget->noted_ms, budget->start_ms);
+    bp_store_relaxed(&budget->noted_kib, bp_load_relaxed(&budget->cached_bytes) / BP_KIB);
+    bp_store_relaxed(&budget->kib_ms, 0);
+}
+
 void bp_budget_init(struct bp_budget *budget, const struct bp_options *options)
 {
     *budget = (struct bp_budget){
@@ -69,20 +82,17 @@ void bp_budget_init(struct bp_budget *budget, const struct bp_options *options)
     };
     budget->memory_bytes = find_memory_bytes(budget);
     set_limits(budget);
-    bp_budget_start_mean(budget, bp_os.now_ns());
+    start_mean(budget, bp_os.now_ns());
 }
 
-static size_t ms_of(uint64_t ns)
+void bp_budget_after_fork(struct bp_budget *budget, uint64_t now_ns)
 {
-    return ns / 1000000;
-}
-
-void bp_budget_start_mean(struct bp_budget *budget, uint64_t now_ns)
-{
-    budget->start_ms = ms_of(now_ns);
-    bp_store_relaxed(&budget->noted_ms, budget->start_ms);
-    bp_store_relaxed(&budget->noted_kib, bp_load_relaxed(&budget->cached_bytes) / BP_KIB);
-    bp_store_relaxed(&budget->kib_ms, 0);
+    size_t cached_bytes = bp_load_relaxed(&budget->cached_bytes);
+    size_t footprint_bytes = bp_load_relaxed(&budget->footprint_bytes);
+    bp_store_relaxed(&budget->peak_cached_bytes, cached_bytes);
+    bp_store_relaxed(&budget->peak_footprint_bytes, footprint_bytes);
+    bp_store_relaxed(&budget->peak_live_bytes, footprint_bytes - bp_min(footprint_bytes, cached_bytes));
+    start_mean(budget, now_ns);
 }
 
 void bp_budget_note_cached(struct bp_budget *budget, uint64_t now_ns)

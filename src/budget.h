@@ -57,8 +57,8 @@ void bp_budget_follow_memory(struct bp_budget *budget);
 bool bp_budget_is_share(const struct bp_budget *budget);
 /* By how much what is cached passes its limit. */
 size_t bp_budget_excess_bytes(const struct bp_budget *budget);
-/* Starts the mean of what is cached anew. */
-void bp_budget_start_mean(struct bp_budget *budget, uint64_t now_ns);
+/* In a forked child, which counts anew: peaks and the mean begin with what there is. */
+void bp_budget_after_fork(struct bp_budget *budget, uint64_t now_ns);
 /* Notes what is cached now, for the mean. */
 void bp_budget_note_cached(struct bp_budget *budget, uint64_t now_ns);
 size_t bp_budget_mean_cached_bytes(const struct bp_budget *budget, uint64_t now_ns);

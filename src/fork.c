@@ -85,10 +85,10 @@ void bp_pools_postfork_child(struct bp_pool *const *pools, size_t count)
         bp_arena_after_fork(&pool->arena);
         bp_tcaches_after_fork(&pool->caches);
         bp_decay_after_fork(&pool->decay);
-        bp_budget_start_mean(&pool->budget, bp_os.now_ns());
         /* What the child would share and, on its first write, copy: garbage. */
         if (pool->drops_at_fork)
             bp_count(&pool->decay.counters, BP_COUNT_fork_dropped_bytes,
                      bp_shards_purge(&pool->shards, 0, SIZE_MAX, &pool->decay.counters));
+        bp_budget_after_fork(&pool->budget, bp_os.now_ns());
     }
 }

@@ -91,7 +91,7 @@ enum { MS = 1000 * 1000 };
 Test(budget, the_mean_weighs_what_was_cached_with_its_time)
 {
     struct bp_budget budget = {.cached_limit_bytes = BP_GIB};
-    bp_budget_start_mean(&budget, 1000 * MS);
+    bp_budget_after_fork(&budget, 1000 * MS);
     check_size(bp_budget_mean_cached_bytes(&budget, 1000 * MS), 0);
     cr_assert(bp_budget_charge_cached(&budget, 40 * BP_MIB));
     bp_budget_note_cached(&budget, 1000 * MS);
@@ -102,20 +102,33 @@ Test(budget, the_mean_weighs_what_was_cached_with_its_time)
     check_size(bp_budget_mean_cached_bytes(&budget, 1600 * MS), 25 * BP_MIB);
     bp_budget_note_cached(&budget, 1900 * MS);
     check_size(bp_budget_mean_cached_bytes(&budget, 1900 * MS), 20 * BP_MIB);
-    bp_budget_start_mean(&budget, 2000 * MS);
+    bp_budget_after_fork(&budget, 2000 * MS);
     check_size(bp_budget_mean_cached_bytes(&budget, 2100 * MS), 10 * BP_MIB);
 }
 
 Test(budget, a_clock_that_goes_back_does_the_mean_no_harm)
 {
     struct bp_budget budget = {.cached_limit_bytes = BP_GIB};
-    bp_budget_start_mean(&budget, 100 * MS);
+    bp_budget_after_fork(&budget, 100 * MS);
     cr_assert(bp_budget_charge_cached(&budget, BP_MIB));
     bp_budget_note_cached(&budget, 100 * MS);
     bp_budget_note_cached(&budget, 200 * MS);
     bp_budget_note_cached(&budget, 150 * MS);
     check_size(bp_budget_mean_cached_bytes(&budget, 150 * MS), BP_MIB);
     check_size(bp_budget_mean_cached_bytes(&budget, 300 * MS), BP_MIB);
+}
+
+Test(budget, a_forked_child_has_peaks_of_its_own)
+{
+    struct bp_budget budget = {.cached_limit_bytes = BP_GIB, .footprint_limit_bytes = BP_GIB};
+    cr_assert(bp_budget_charge_cached(&budget, 40) && bp_budget_charge_footprint(&budget, 90));
+    bp_raise_relaxed(&budget.peak_live_bytes, (size_t)70);
+    bp_budget_return_cached(&budget, 30);
+    bp_budget_return_footprint(&budget, 40);
+    bp_budget_after_fork(&budget, MS);
+    check_size(budget.peak_cached_bytes, 10);
+    check_size(budget.peak_footprint_bytes, 50);
+    check_size(budget.peak_live_bytes, 40);
 }
 
 /* --- memory nodes ------------------------------------------------------------------------------------------------- */
