@@ -123,7 +123,7 @@ bool bp_budget_is_share(const struct bp_budget *budget)
 
 void bp_budget_follow_memory(struct bp_budget *budget)
 {
-    if (!bp_budget_is_share(budget) || bp_os_is_quiet())
+    if (bp_os_is_quiet())
         return;
     size_t memory_bytes = find_memory_bytes(budget);
     if (memory_bytes != budget->memory_bytes) {

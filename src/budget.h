@@ -49,8 +49,9 @@ uint64_t bp_budget_nodes(const struct bp_budget *budget);
 /* What of their memory, or of the machine's if that is less, nobody uses at the moment. */
 size_t bp_budget_free_bytes(const struct bp_budget *budget);
 /*
- * The memory limit of a container, and its nodes, may change while the program runs: sets the limits that are a part
- * of it anew. What nodes have is read again when these are others than before.
+ * The memory limit of a container, and its nodes, may change while the program runs: sets anew the limits that are a
+ * part of it, and how much of it may be taken before what is cached is given back. What nodes have is read again when
+ * these are others than before.
  */
 void bp_budget_follow_memory(struct bp_budget *budget);
 /* Are there such limits? */

@@ -185,6 +185,17 @@ Test(nodes, a_cpuset_may_change)
     check_size(bp_budget_excess_bytes(&budget), 300 * BP_MIB - 512 * BP_MIB / 100 * 25);
 }
 
+Test(nodes, so_may_what_is_all_whatever_the_limits_are)
+{
+    struct bp_budget budget;
+    options.cache_bytes = 100 * BP_MIB;
+    bp_budget_init(&budget, &options);
+    fake_os.allowed_nodes = 2;
+    bp_budget_follow_memory(&budget);
+    check_size(budget.roomy_bytes, 512 * BP_MIB / 8 * 7);
+    check_size(budget.cached_limit_bytes, 100 * BP_MIB);
+}
+
 Test(nodes, what_they_have_is_read_when_they_change)
 {
     struct bp_budget budget;

@@ -21,8 +21,8 @@ static void make_all(void)
     fake_os_install();
     bp_meta_init(&meta);
     page = bp_os_page_bytes();
-    budget = (struct bp_budget){
-        .cached_share = SIZE_MAX / 4, .cached_limit_bytes = SIZE_MAX, .footprint_limit_bytes = SIZE_MAX};
+    budget = (struct bp_budget){.cached_share = SIZE_MAX / 4};
+    bp_budget_follow_memory(&budget);
     cr_assert_eq(bp_arena_init(&arena, &meta, &budget), 0);
     cr_assert_eq(bp_shards_init(&shards, 2, 100000, &arena, &budget, &meta), 0);
     cr_assert_eq(bp_tcaches_init(&caches, 0, 8, BP_GIB, &shards, &meta), 0);
