@@ -223,8 +223,8 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
     size_t rest_bytes = from->dirty_bytes - moved_bytes;
     memcpy(bp_slot_base(arena, to) + moved_bytes, bp_slot_base(arena, from) + moved_bytes, rest_bytes);
     to->home = bp_slot_base(arena, to) + (bp_slot_block(from) - bp_slot_base(arena, from));
-    to->live = to->home;
-    from->live = NULL;
+    bp_slot_set_block(to, to->home, from->size_bytes);
+    bp_slot_clear_block(from);
     bp_arena_set_dirty(arena, spare, front_bytes);
     bp_arena_set_dirty(arena, to, bp_max(present_bytes, dirty_bytes));
     if (rest_bytes > 0) {

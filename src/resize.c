@@ -92,7 +92,7 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
         bp_arena_settle(&pool->arena, spare, moved_bytes, 1) && /* it may get as much as the target had */
         bp_arena_relocate(&pool->arena, slot, target, spare, extent) == 0) {
         block = bp_slot_block(target);
-        target->size_bytes = size_bytes;
+        bp_slot_set_size(target, size_bytes);
         bp_scrub_resized(&pool->arena, &pool->clear, pool->scrub, target, before, extent, warm_bytes, &cache->counters);
         if (pool->scrub == BP_SCRUB_FREE) /* what the kernel neither moved nor took back */
             bp_scrub_range(&pool->arena, &pool->clear, slot, 0, slot->dirty_bytes, &cache->counters);
