@@ -53,11 +53,12 @@ static size_t find_memory_bytes(struct bp_budget *budget)
 
 static void set_limits(struct bp_budget *budget)
 {
-    size_t footprint_bytes = bp_options_share_bytes(budget->footprint_share, budget->memory_bytes);
+    size_t memory_bytes = bp_load_relaxed(&budget->memory_bytes);
+    size_t footprint_bytes = bp_options_share_bytes(budget->footprint_share, memory_bytes);
     bp_store_relaxed(&budget->footprint_limit_bytes, footprint_bytes == 0 ? SIZE_MAX : footprint_bytes);
     bp_store_relaxed(&budget->cached_limit_bytes,
-                     bp_options_share_bytes(budget->cached_share, budget->memory_bytes) >> budget->squeeze);
-    bp_store_relaxed(&budget->roomy_bytes, budget->memory_bytes == 0 ? SIZE_MAX : budget->memory_bytes / 8 * 7);
+                     bp_options_share_bytes(budget->cached_share, memory_bytes) >> budget->squeeze);
+    bp_store_relaxed(&budget->roomy_bytes, memory_bytes == 0 ? SIZE_MAX : memory_bytes / 8 * 7);
 }
 
 static size_t ms_of(uint64_t ns)
@@ -80,7 +81,7 @@ void bp_budget_init(struct bp_budget *budget, const struct bp_options *options)
         .footprint_share = options->max_bytes,
         .bound_nodes = find_bound_nodes(options->numa),
     };
-    budget->memory_bytes = find_memory_bytes(budget);
+    bp_store_relaxed(&budget->memory_bytes, find_memory_bytes(budget));
     set_limits(budget);
     start_mean(budget, bp_os.now_ns());
 }
@@ -126,8 +127,8 @@ void bp_budget_follow_memory(struct bp_budget *budget)
     if (bp_os_is_quiet())
         return;
     size_t memory_bytes = find_memory_bytes(budget);
-    if (memory_bytes != budget->memory_bytes) {
-        budget->memory_bytes = memory_bytes;
+    if (memory_bytes != bp_load_relaxed(&budget->memory_bytes)) {
+        bp_store_relaxed(&budget->memory_bytes, memory_bytes);
         set_limits(budget);
     }
 }

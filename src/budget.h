@@ -22,7 +22,7 @@ struct bp_budget {
     uint64_t bound_nodes;   /* const: whose memory the program is bound to; all of them: to none */
     uint64_t nodes;         /* whose memory it can come from now, or 0; who ticks (decay.h) writes, as what follows */
     size_t node_bytes;      /* and how much these have; 0: unknown */
-    size_t memory_bytes;    /* what this process may use */
+    _Atomic(size_t) memory_bytes; /* what this process may use; relaxed */
     size_t squeeze;         /* so many times the limit of what may be cached is halved */
     _Atomic(size_t) cached_limit_bytes;
     _Atomic(size_t) footprint_limit_bytes; /* SIZE_MAX when there is none */

@@ -48,7 +48,6 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
                                &pool->budget, &pool->meta);
     if (error == 0) {
         pool->scrub = (enum bp_scrub)options->scrub;
-        size_t bytes = bp_options_share_bytes(options->thread_cache_bytes, pool->budget.memory_bytes);
         pool->paranoid_every = options->paranoid;
         pool->is_hardened = options->harden != 0;
         /* No free may take the hit path then; and pages that are moved would take along what is to be found on them. */
@@ -59,7 +58,8 @@ int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *opt
         if (pool->is_hardened)
             bp_arena_harden(&pool->arena);
         /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
-        if (bp_tcaches_init(&pool->caches, id, buffers, bytes, &pool->shards, &pool->meta) == -ENOBUFS)
+        if (bp_tcaches_init(&pool->caches, id, buffers, options->thread_cache_bytes, &pool->shards, &pool->meta) ==
+            -ENOBUFS)
             error = -ENOMEM;
     }
     if (error == 0) {

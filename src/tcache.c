@@ -70,11 +70,11 @@ static void make_exit_key(void)
     exit_key_error = pthread_key_create(&exit_key, on_thread_exit);
 }
 
-int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, size_t bytes_max,
+int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, size_t bytes_share,
                     struct bp_shards *shards, struct bp_meta *meta)
 {
     *caches = (struct bp_tcaches){
-        .id = id, .buffers_max = buffers_max, .bytes_max = bytes_max, .shards = shards, .meta = meta};
+        .id = id, .buffers_max = buffers_max, .bytes_share = bytes_share, .shards = shards, .meta = meta};
     bp_lock_init(&caches->lock, BP_RANK_THREADS);
     bp_lock_init(&caches->orphan_lock, BP_RANK_ORPHAN);
     if (__libc_single_threaded)
@@ -255,6 +255,12 @@ static size_t share_bytes(const struct bp_tcache *cache)
     return bp_load_relaxed(&budget_of(cache)->cached_limit_bytes) / (2 * threads - 1);
 }
 
+/* What it may hold whatever the budget; the memory that this may be a part of changes. */
+static size_t thread_max_bytes(const struct bp_tcaches *caches)
+{
+    return bp_options_share_bytes(caches->bytes_share, bp_load_relaxed(&caches->shards->budget->memory_bytes));
+}
+
 /* Lets the bin hold `bytes`, if thread and budget have room. One buffer of each class may pass a thread's own limit. */
 static bool raise_allowance(struct bp_tcache *cache, struct bp_bin *bin, size_t bytes)
 {
@@ -262,7 +268,7 @@ static bool raise_allowance(struct bp_tcache *cache, struct bp_bin *bin, size_t 
         return true;
     size_t bytes_max = share_bytes(cache);
     if (bin->head)
-        bytes_max = bp_min(bytes_max, cache->caches->bytes_max);
+        bytes_max = bp_min(bytes_max, thread_max_bytes(cache->caches));
     if (bp_load_relaxed(&cache->allowance_bytes) + bytes - bin->allowance_bytes > bytes_max) {
         (void)release_unused(cache);
         if (bp_load_relaxed(&cache->allowance_bytes) + bytes - bin->allowance_bytes > bytes_max)
@@ -387,7 +393,7 @@ struct bp_slot *bp_tcache_refill(struct bp_tcache *cache, size_t class_index, si
 {
     struct bp_tcaches *caches = cache->caches;
     struct bp_shards *shards = caches->shards;
-    size_t bytes_max = bp_min(caches->buffers_max * bp_class_stride_bytes(class_index), caches->bytes_max) / 2;
+    size_t bytes_max = bp_min(caches->buffers_max * bp_class_stride_bytes(class_index), thread_max_bytes(caches)) / 2;
     bytes_max = bp_min(bytes_max, REFILL_MAX_BYTES);
     size_t others_max = bp_class_is_large(class_index) ? 0 : caches->buffers_max / 2;
     struct bp_chain chain = {0};

@@ -102,7 +102,7 @@ struct bp_tcaches {
     unsigned id;                /* const: index into bp_thread.caches */
     _Atomic(int) fence;         /* enum bp_fence: can idle threads' caches be drained? relaxed */
     size_t buffers_max;         /* const: a bin may hold the memory of so many of the largest buffers of its class */
-    size_t bytes_max;           /* const: per thread */
+    size_t bytes_share;         /* const: per thread, perhaps a part of the memory */
     struct bp_tcache *list;     /* lock */
     struct bp_tcache *unused;   /* lock: records of ended threads */
     _Atomic(struct bp_tcache *) newest; /* of all records; lock; release: pairs with acquire in bp_tcaches_visit() */
@@ -151,7 +151,7 @@ BP_ALWAYS_INLINE void bp_thread_end(void)
  * 0, or a negative errno when the process has no thread-specific key left (thread caches then stay off). -ENOBUFS:
  * there was no memory for several places, and nothing works.
  */
-int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, size_t bytes_max,
+int bp_tcaches_init(struct bp_tcaches *caches, unsigned id, size_t buffers_max, size_t bytes_share,
                     struct bp_shards *shards, struct bp_meta *meta);
 /* Forgets every thread's cache of this pool. No thread may be using it. */
 void bp_tcaches_fini(struct bp_tcaches *caches);

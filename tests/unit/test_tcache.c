@@ -257,7 +257,7 @@ Test(tcache, a_thread_that_only_frees_keeps_nothing)
 
 Test(tcache, one_buffer_of_each_class_may_pass_the_bytes_of_a_thread)
 {
-    caches.bytes_max = 100 * page;
+    caches.bytes_share = 100 * page;
     struct bp_tcache *cache = bp_tcache_enter(&caches);
     give_fresh(cache, 150);
     check_size(bin_count(cache, CLASS), 1);
@@ -266,6 +266,20 @@ Test(tcache, one_buffer_of_each_class_may_pass_the_bytes_of_a_thread)
     give_fresh(cache, 1);
     check_size(bin_count(cache, CLASS), 1);
     check_size(shard_count(cache->shard), 1);
+    check_charges(cache);
+}
+
+Test(tcache, a_part_of_the_memory_is_a_part_of_what_there_is)
+{
+    caches.bytes_share = BP_PERCENT(50);
+    bp_store_relaxed(&budget.memory_bytes, 600 * page);
+    struct bp_tcache *cache = bp_tcache_enter(&caches);
+    give_fresh(cache, 100);
+    give_fresh(cache, 100);
+    check_size(bin_count(cache, CLASS), 2);
+    bp_store_relaxed(&budget.memory_bytes, 200 * page); /* a container's limit was lowered */
+    give_fresh(cache, 100);
+    check_size(bin_count(cache, CLASS), 1);
     check_charges(cache);
 }
 
