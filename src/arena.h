@@ -306,6 +306,12 @@ BP_ALWAYS_INLINE size_t bp_slot_dirty_bytes(const struct bp_slot *slot)
     return __atomic_load_n(&slot->dirty_bytes, __ATOMIC_RELAXED);
 }
 
+/* As the field, for who does not have the slot: of the block it has or, while it is free, had last. */
+BP_ALWAYS_INLINE size_t bp_slot_size_bytes(const struct bp_slot *slot)
+{
+    return __atomic_load_n(&slot->size_bytes, __ATOMIC_RELAXED);
+}
+
 BP_ALWAYS_INLINE bool bp_slot_is_tainted(const struct bp_slot *slot)
 {
     return __atomic_load_n(&slot->tainted, __ATOMIC_RELAXED);
@@ -338,7 +344,7 @@ BP_ALWAYS_INLINE size_t bp_arena_whole_bytes(const struct bp_arena *arena, size_
 /* What the kernel shows as flags of a slot's memory because we asked for it: see bp_plain_check(). */
 const char *bp_arena_flags(const struct bp_arena *arena, const struct bp_slot *slot);
 
-/* Changes of what block a slot has. Atomic: bp_arena_slack_bytes() looks at any time. */
+/* Changes of what block a slot has. Atomic: others look at any time, such as bp_arena_slack_bytes(). */
 BP_ALWAYS_INLINE void bp_slot_set_size(struct bp_slot *slot, size_t size_bytes)
 {
     __atomic_store_n(&slot->size_bytes, size_bytes, __ATOMIC_RELAXED);

@@ -13,6 +13,7 @@
  */
 #include "clear.h"
 #include "decay.h"
+#include "growth.h"
 #include "harden.h"
 #include "options.h"
 #include "outgrow.h"
@@ -31,6 +32,7 @@ struct bp_pool {
     struct bp_clear clear;
     struct bp_populate populate;
     struct bp_outgrow outgrow;
+    struct bp_growth growth;
     _Atomic(size_t) slack_pause; /* so often what live blocks leave unused is not looked for; relaxed */
     struct bp_meta meta;
     struct bp_numa *numa;  /* const: NULL when memory comes from wherever the kernel takes it */

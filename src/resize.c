@@ -4,8 +4,6 @@
 #include "alloc.h"
 
 enum {
-    /* A block that had to move because it grew gets room to grow so many doublings more in place. */
-    GROWTH_CLASSES = 3,
     /* A realloc that leaves at least this much unused, and more than is used, gives the tail back. */
     TRIM_MIN_BYTES = 256 * 1024,
     /* This much is given back whatever is used. */
@@ -66,7 +64,7 @@ static enum bp_counter reason_to_copy(struct bp_pool *pool, const struct bp_slot
 /* A block that outgrew its slot, into one with room to grow, without copying. NULL where that cannot be. */
 static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t size_bytes)
 {
-    size_t class_index = bp_min(bp_class_of(size_bytes) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
+    size_t class_index = bp_growth_class(&pool->growth, &pool->arena, slot->class_index, bp_class_of(size_bytes));
     size_t extent = bp_slot_extent(&pool->arena, slot, bp_slot_block(slot), size_bytes);
     size_t before = bp_slot_extent(&pool->arena, slot, bp_slot_block(slot), slot->size_bytes);
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
@@ -96,6 +94,7 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
         bp_scrub_resized(&pool->arena, &pool->clear, pool->scrub, target, before, extent, warm_bytes, &cache->counters);
         if (pool->scrub == BP_SCRUB_FREE) /* what the kernel neither moved nor took back */
             bp_scrub_range(&pool->arena, &pool->clear, slot, 0, slot->dirty_bytes, &cache->counters);
+        bp_growth_moved(&pool->growth, slot, target);
         bp_supply_put_back(pool, cache, slot);
         bp_supply_populate_growth(pool, cache, target, warm_bytes);
         bp_count(&cache->counters, BP_COUNT_realloc_moved, 1);
@@ -115,7 +114,8 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
 static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes,
                              enum bp_counter reason)
 {
-    size_t class_index = bp_min(bp_pool_class_for(pool, size_bytes, 1) + GROWTH_CLASSES, BP_CLASS_COUNT - 1);
+    size_t least = bp_pool_class_for(pool, size_bytes, 1);
+    size_t class_index = bp_growth_class(&pool->growth, &pool->arena, slot->class_index, least);
     void *moved = bp_pool_alloc_class(pool, class_index, size_bytes, 1, false);
     if (!moved)
         return NULL;
@@ -125,6 +125,7 @@ static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const c
     bp_count(&cache->counters, BP_COUNT_realloc_copied, 1);
     bp_count(&cache->counters, reason, 1);
     bp_count(&cache->counters, BP_COUNT_realloc_copied_bytes, copied_bytes);
+    bp_growth_moved(&pool->growth, slot, bp_arena_live_slot(&pool->arena, moved));
     bp_pool_release(pool, cache, slot);
     bp_tcache_leave(cache);
     return moved;

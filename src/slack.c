@@ -17,7 +17,7 @@ static bool may_have_slack(const struct bp_span *span)
 static size_t guess_bytes(const struct bp_slot *slot)
 {
     size_t dirty_bytes = bp_slot_dirty_bytes(slot);
-    size_t used_bytes = __atomic_load_n(&slot->size_bytes, __ATOMIC_RELAXED) + BP_COLOUR_BYTES;
+    size_t used_bytes = bp_slot_size_bytes(slot) + BP_COLOUR_BYTES;
     if (!bp_slot_block(slot) || dirty_bytes < used_bytes + BP_MOVE_MIN_BYTES)
         return 0;
     return dirty_bytes - used_bytes;
