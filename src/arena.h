@@ -350,6 +350,7 @@ BP_ALWAYS_INLINE void bp_slot_set_size(struct bp_slot *slot, size_t size_bytes)
     __atomic_store_n(&slot->size_bytes, size_bytes, __ATOMIC_RELAXED);
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): clang-tidy does not see that it is stored as what may be written to
 BP_ALWAYS_INLINE void bp_slot_set_block(struct bp_slot *slot, char *p, size_t size_bytes)
 {
     bp_slot_set_size(slot, size_bytes);

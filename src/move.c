@@ -19,12 +19,6 @@
 #define MAPPINGS_KEPT ((size_t)16384)
 #define MAPPINGS_PER_MOVE 2
 #define MOVES_PER_COUNT ((size_t)256)
-/*
- * An empty slot of many mappings is mapped anew before it is moved to, so that they are few and known. Pages that bring
- * unknown ones along leave it no better known, and each time would take longer than the moves: a prime, lest of slots
- * that change roles in turn it is always the same one.
- */
-#define UNSEEN_PER_RENEWAL 7
 /* When there are too many, the program may give some back: one refusal in so many looks. */
 #define REFUSALS_PER_COUNT 1024
 
@@ -115,6 +109,29 @@ static bool may_move_unseen(struct bp_arena *arena)
     return !bp_load_relaxed(&arena->is_crowded);
 }
 
+/*
+ * Pages were moved that lay in several mappings. These stay, without pages: what is touched there later would be in as
+ * many pieces, and what is moved there would have them unmapped one by one. So the range is mapped anew, which makes it
+ * one mapping with what lies behind it.
+ */
+static void merge_vacated(struct bp_arena *arena, struct bp_slot *slot, size_t start_bytes, size_t bytes)
+{
+    size_t start_page = start_bytes / arena->page_bytes;
+    unsigned left = 0;
+    if (bp_arena_map_zeros(arena, slot, bp_slot_base(arena, slot) + start_bytes, bytes, true) != 0)
+        return;
+    if (start_page == 0) {
+        slot->seam_count = 0;
+        bp_add_relaxed(&arena->moves_left, 1u); /* it is one mapping with its neighbours again */
+    } else if (slot->seam_count <= BP_SEAMS_MAX) {
+        while (left < slot->seam_count && slot->seam_pages[left] < start_page)
+            left++;
+        if (left < BP_SEAMS_MAX)
+            slot->seam_pages[left] = (uint32_t)start_page;
+        slot->seam_count = (left + 1) & 63;
+    }
+}
+
 /* Moves pages of one slot, from `from_bytes` on, to `to_bytes` of another. */
 static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_bytes, struct bp_slot *to,
                       size_t to_bytes, size_t bytes)
@@ -124,9 +141,7 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
     size_t end_page = (to_bytes + bytes) / arena->page_bytes;
     uint32_t seams[2 * BP_SEAMS_MAX + 2];
     unsigned seam_count = seams_after(from, from_page, to, to_page, end_page, seams);
-    bool brings_unknown = from->seam_count > BP_SEAMS_MAX;
-    if (seam_count > BP_SEAMS_MAX && to->dirty_bytes == 0 && to_bytes == 0 &&
-        (!brings_unknown || bp_load_relaxed(&arena->moves_unseen) % UNSEEN_PER_RENEWAL == 0) &&
+    if (seam_count > BP_SEAMS_MAX && to->seam_count > 0 && to->dirty_bytes == 0 && to_bytes == 0 &&
         bp_arena_renew(arena, to))
         seam_count = seams_after(from, from_page, to, to_page, end_page, seams);
     if (to->seam_count == 0 ? !bp_arena_may_move(arena) : !bp_load_relaxed(&arena->can_move))
@@ -146,6 +161,8 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
     }
     if (bp_slot_wants_huge(from)) /* so do the pages, wherever they are */
         bp_slot_want_huge(to);
+    if (crosses_seam(from, from_page, from_page + end_page - to_page))
+        merge_vacated(arena, from, from_bytes, bytes);
     if (to->seam_count == 0)
         (void)bp_take_one_relaxed(&arena->moves_left);
     to->seam_count = (uint8_t)bp_min(seam_count, BP_SEAMS_MAX + 1) & 63;

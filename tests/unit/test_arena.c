@@ -611,7 +611,7 @@ Test(arena, mappings_of_pages_that_moved_to_and_fro_go_with_the_pages)
 }
 
 /* As a block does that grows and is freed, again and again. */
-Test(arena, slots_that_change_roles_are_mapped_anew_now_and_then)
+Test(arena, slots_that_change_roles_keep_few_mappings)
 {
     enum { turns = 3000, pages_max = 200 };
     if (!bp_os_moves_across())
@@ -637,9 +637,8 @@ Test(arena, slots_that_change_roles_are_mapped_anew_now_and_then)
         if (i % 64 == 0)
             mappings_max = bp_max(mappings_max, mappings_of_arena());
     }
-    cr_assert_leq(mappings_max, 40, "%zu mappings", mappings_max);
-    cr_assert_gt(fake_os.renew.calls, turns / 20);
-    cr_assert_lt(fake_os.renew.calls, turns / 2);
+    cr_assert_leq(mappings_max, 20, "%zu mappings", mappings_max);
+    cr_assert_leq(fake_os.renew.calls, 2 * turns, "%zu calls", (size_t)fake_os.renew.calls);
 }
 
 /* A slot that is never purged may be moved to without end. */
