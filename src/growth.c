@@ -15,8 +15,10 @@ size_t bp_growth_class(struct bp_growth *growth, const struct bp_arena *arena, s
     if (slot && !bp_slot_block(slot)) {
         /* Where it ended its memory is still warm. */
         size_t goal = bp_min(slot->class_index, bp_class_of(bp_slot_size_bytes(slot)) + USUAL_CLASSES);
+        size_t before = bp_load_relaxed(&growth->classes[from].goal);
+        bool agree = goal <= before + 1 && before <= goal + 1;
         bp_store_relaxed(&growth->classes[from].goal, goal);
-        bp_store_relaxed(&growth->classes[from].left, BLOCKS_PER_GOAL);
+        bp_store_relaxed(&growth->classes[from].left, agree ? BLOCKS_PER_GOAL : 0);
         bp_store_relaxed(&growth->classes[from].followed, NULL);
     }
     size_t class_index = least + USUAL_CLASSES;

@@ -6,10 +6,10 @@
  *
  * Why:    room is address space, which costs nothing; a move takes as long as touching hundreds of pages. Programs grow
  *         buffers to the same sizes again and again, so one that begins as others did gets the room they needed.
- * How:    for each class one block that was moved out of a slot of it is followed, until it ends. The class of the
- *         slot where it did, unless that was far too large, is what the next few blocks get that outgrow such a slot;
- *         no more than a few until another one was seen to its end, as a thousand small ones may follow a large one,
- *         and each might get a warm buffer like its.
+ * How:    for each class one block that was moved out of a slot of it is followed, until it ends. If it did where the
+ *         one before it had, in a slot of that class or a neighbour, then the next few blocks that outgrow such a slot
+ *         get one like that. Only a few, until another one was seen to its end: a thousand small ones may follow, and
+ *         each would get a large warm buffer. Where blocks end here and there, all are moved as if nothing was known.
  * Layer:  4. Hints only; relaxed: a slot's record is never unmapped, and what it says is at worst of another block.
  * Fork:   the child goes on with what was learned.
  */

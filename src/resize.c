@@ -33,6 +33,7 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const ch
     struct bp_tcache *cache = bp_tcache_enter(&pool->caches);
     size_t before = bp_slot_extent(&pool->arena, slot, p, slot->size_bytes);
     size_t extent = bp_slot_extent(&pool->arena, slot, p, size_bytes);
+    bp_supply_fill(pool, cache, slot, extent, true);
     size_t warm_bytes = slot->dirty_bytes;
     bool ok = bp_supply_extend(pool, cache, slot, extent) == 0;
     if (ok && size_bytes < slot->size_bytes && is_trimmed(slot, extent)) {

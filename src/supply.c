@@ -289,6 +289,14 @@ static void fill_from_surplus(struct bp_pool *pool, struct bp_tcache *cache, str
     }
 }
 
+void bp_supply_fill(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes,
+                    bool has_room)
+{
+    if (dirty_bytes >= slot->dirty_bytes + BP_MOVE_MIN_BYTES && !bp_slot_is_tainted(slot) &&
+        (!has_room || !may_grow(pool, dirty_bytes - slot->dirty_bytes)))
+        fill_from_surplus(pool, cache, slot, dirty_bytes);
+}
+
 static void count_request(struct bp_tcache *cache, size_t class_index, enum bp_source source, size_t size_bytes)
 {
     _Atomic(size_t) *counts[] = {
@@ -381,10 +389,8 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
     char *p = slot->home - ((uintptr_t)slot->home & (BP_COLOUR_BYTES - 1) & (align_bytes - 1));
     if (BP_UNLIKELY(pool->is_hardened))
         p = bp_harden_place(&pool->arena, slot, size_bytes, align_bytes);
-    size_t before_bytes = slot->dirty_bytes;
     size_t extent = bp_slot_extent(&pool->arena, slot, p, size_bytes);
-    if (extent >= before_bytes + BP_MOVE_MIN_BYTES && (!has_room || !may_grow(pool, extent - before_bytes)))
-        fill_from_surplus(pool, cache, slot, extent);
+    bp_supply_fill(pool, cache, slot, extent, has_room);
     size_t warm_bytes = slot->dirty_bytes;
     int error = bp_supply_extend(pool, cache, slot, extent);
     if (error != 0) {

@@ -35,6 +35,12 @@ struct bp_slot *bp_supply_take_shared(struct bp_pool *pool, struct bp_tcache *ca
  * program must not run into a limit because of us that it keeps without us.
  */
 void bp_supply_keep_roomy(struct bp_pool *pool, struct bp_tcache *cache, size_t bytes);
+/*
+ * Before a slot is extended to `dirty_bytes`: pages of buffers that lie free in other classes come first where the pool
+ * may not grow, or the node of the slot's place has no room.
+ */
+void bp_supply_fill(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes,
+                    bool has_room);
 /* As bp_arena_extend(), after making room once. */
 int bp_supply_extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot, size_t dirty_bytes);
 /* A block grew from `before_bytes` of pages to what its slot has now: they may come in batches (populate.h). */

@@ -50,8 +50,9 @@ static char *grow_to(size_t to_bytes)
     return block;
 }
 
-Test(growth, a_block_gets_the_room_that_the_one_before_it_needed)
+Test(growth, a_block_gets_the_room_that_those_before_it_needed)
 {
+    bp_pool_free_slow(&pool, grow_to(64 * BP_MIB));
     bp_pool_free_slow(&pool, grow_to(64 * BP_MIB));
     size_t moved = counted(BP_COUNT_realloc_moved);
     size_t copied = counted(BP_COUNT_realloc_copied);
@@ -86,6 +87,7 @@ Test(growth, many_small_ones_after_a_large_one_do_not)
     enum { SMALL_ONES = 100 };
     char *blocks[SMALL_ONES];
     bp_pool_free_slow(&pool, grow_to(64 * BP_MIB));
+    bp_pool_free_slow(&pool, grow_to(64 * BP_MIB));
     size_t large = 0;
     for (int i = 0; i < SMALL_ONES; i++) {
         blocks[i] = grow_to(2 * FROM_BYTES);
@@ -99,10 +101,40 @@ Test(growth, many_small_ones_after_a_large_one_do_not)
 Test(growth, one_that_stays_small_ends_it)
 {
     bp_pool_free_slow(&pool, grow_to(64 * BP_MIB));
+    bp_pool_free_slow(&pool, grow_to(64 * BP_MIB));
     bp_pool_free_slow(&pool, grow_to(2 * FROM_BYTES));
     char *block = grow_to(2 * FROM_BYTES);
     cr_assert_lt(class_of(block), LARGE_CLASS);
     bp_pool_free_slow(&pool, block);
+}
+
+Test(growth, where_sizes_differ_nothing_is_known)
+{
+    for (int i = 0; i < 6; i++) {
+        char *block = grow_to(i % 2 == 0 ? 64 * BP_MIB : 2 * FROM_BYTES);
+        cr_assert(i % 2 == 0 || class_of(block) < LARGE_CLASS);
+        bp_pool_free_slow(&pool, block);
+    }
+}
+
+/* Memory that lies free in other classes, not more of it. */
+Test(growth, in_place_takes_what_is_free_where_the_pool_may_not_grow)
+{
+    char *block = grow_to(20 * BP_MIB);
+    char *large = bp_pool_alloc_slow(&pool, 100 * BP_MIB, 1);
+    stamp(large, 0, 100 * BP_MIB, 4);
+    bp_pool_free_slow(&pool, large);
+    size_t footprint_bytes = pool.budget.footprint_bytes;
+    size_t in_place = counted(BP_COUNT_realloc_in_place);
+    block = bp_pool_realloc(&pool, block, 60 * BP_MIB);
+    check_size(counted(BP_COUNT_realloc_in_place), in_place + 1);
+    cr_assert(stamp_holds(block, 0, 20 * BP_MIB, 3));
+    if (counted(BP_COUNT_exchanged) + counted(BP_COUNT_exchange_refused) == 0)
+        cr_assert_not(bp_load_relaxed(&pool.arena.can_move), "this kernel can move pages");
+    else
+        check_size(pool.budget.footprint_bytes, footprint_bytes);
+    bp_pool_free_slow(&pool, block);
+    check_size(audit_pool(&pool).live_count, 0);
 }
 
 Test(growth, the_largest_class_is_the_end)
