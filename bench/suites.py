@@ -22,7 +22,7 @@ class Case:
         Batches that differ by what the allocator or the scheduler did in them: a lucky one says nothing,
         so the mean of the whole run stands for both the median and the best batch.
         """
-        return self.workload in ("mixed", "prodcons") or (self.workload == "batch" and self.threads > 1)
+        return self.workload in ("mixed", "grow_mixed", "prodcons") or (self.workload == "batch" and self.threads > 1)
 
 
 # The sizes each workload is run at: (quick, full).
@@ -38,6 +38,7 @@ SIZES = {
     "grow": ("64M", "64M 256M"),
     "grow_step": ("16M", "16M"),
     "grow_two": ("64M", "64M 256M"),
+    "grow_mixed": ("16M", "16M"),
     "grow_cold": ("1G", "1G 4G"),
     "triad": ("1M", "64K 256K 1M 4M"),
     "update": ("1M", "64K 256K 1M 4M"),
@@ -49,7 +50,7 @@ WORKLOADS = list(SIZES)
 
 # Peak RSS grows with the length of a random walk, so all walk equally far: this many operations a thread.
 # The time limit then only cuts off the slow, whose peak is so understated.
-OPS = {"mixed": 16384}
+OPS = {"mixed": 16384, "grow_mixed": 16384}
 # Those that copy a gigabyte a thousand times need a minute and a half.
 ONLY = {"grow_cold": (FLOOR, "glibc", "glibc-tuned", "tcmalloc", OURS)}
 OPS_SECONDS = 1.0

@@ -215,7 +215,7 @@ static void start_mixed(struct worker *worker)
  * drawn in rounds: each round takes one size from every 1/64 of the distribution, in random order. So
  * every batch touches nearly the same number of pages and batches can be compared with each other.
  */
-static void run_mixed(struct worker *worker, uint64_t ops)
+static void replace_mixed(struct worker *worker, uint64_t ops, void *(*make)(struct worker *, unsigned, size_t))
 {
     struct mixed *mixed = worker->own;
     double doublings = log2((double)worker->size_bytes / MIXED_MIN_BYTES);
@@ -231,14 +231,26 @@ static void run_mixed(struct worker *worker, uint64_t ops)
             size_t bytes = (size_t)(MIXED_MIN_BYTES * exp2(exponent));
 
             give(worker, worker->live[slot]);
-            worker->live[slot] = take(worker, slot, bytes);
-            touch(worker, worker->live[slot], 0, bytes);
+            worker->live[slot] = make(worker, slot, bytes);
             mixed->live_bytes += bytes - mixed->sizes[slot];
             mixed->sizes[slot] = bytes;
             if (mixed->live_bytes > worker->peak_live_bytes)
                 worker->peak_live_bytes = mixed->live_bytes;
         }
     }
+}
+
+static void *take_touched(struct worker *worker, unsigned slot, size_t bytes)
+{
+    void *block = take(worker, slot, bytes);
+
+    touch(worker, block, 0, bytes);
+    return block;
+}
+
+static void run_mixed(struct worker *worker, uint64_t ops)
+{
+    replace_mixed(worker, ops, take_touched);
 }
 
 /* --- growth -------------------------------------------------------------------------------- */
@@ -286,6 +298,27 @@ static void run_grow(struct worker *worker, uint64_t ops)
 {
     while (ops--)
         grow(worker, 1, GROW_FROM_BYTES, half_more);
+}
+
+/* By halves, to a size that no block before it need have had. */
+static void *take_grown(struct worker *worker, unsigned slot, size_t bytes)
+{
+    size_t grown_bytes = GROW_FROM_BYTES;
+    void *block = take_touched(worker, slot, grown_bytes);
+
+    while (grown_bytes < bytes) {
+        size_t next_bytes = half_more(grown_bytes) < bytes ? half_more(grown_bytes) : bytes;
+
+        block = resize(worker, block, next_bytes);
+        touch(worker, block, grown_bytes, next_bytes);
+        grown_bytes = next_bytes;
+    }
+    return block;
+}
+
+static void run_grow_mixed(struct worker *worker, uint64_t ops)
+{
+    replace_mixed(worker, ops, take_grown);
 }
 
 static void run_grow_step(struct worker *worker, uint64_t ops)
@@ -486,6 +519,9 @@ const struct workload workloads[] = {
      .operation = "realloc from 64K to --size by steps of 64K, touching what is new, free"},
     {.name = "grow_two", .run = run_grow_two, .default_bytes = 64 * MIB, .min_bytes = GROW_FROM_BYTES, .live_count = 2,
      .operation = "as grow, two blocks in turn"},
+    {.name = "grow_mixed", .run = run_grow_mixed, .default_bytes = 16 * MIB, .min_bytes = MIXED_MIN_BYTES,
+     .live_count = MIXED_LIVE, .ops_granule = MIXED_STRATA, .start = start_mixed,
+     .operation = "as mixed, by realloc from 64K by halves, touching what is new"},
     {.name = "grow_cold", .run = run_grow_cold, .default_bytes = 4096 * MIB, .min_bytes = MIB, .is_cold = true,
      .operation = "realloc from 1M to --size by steps of 1M, touching what is new, once (floor: in a fresh mapping)"},
     {.name = "triad", .run = run_triad, .default_bytes = MIB, .live_count = 3, .start = take_arrays,
