@@ -110,19 +110,20 @@ static bool may_move_unseen(struct bp_arena *arena)
 }
 
 /*
- * Pages were moved that lay in several mappings. These stay, without pages: what is touched there later would be in as
- * many pieces, and what is moved there would have them unmapped one by one. So the range is mapped anew, which makes it
- * one mapping with what lies behind it.
+ * The last pages of a slot were moved, which lay in several mappings. These stay, without pages: what is touched there
+ * later would be in as many pieces, and what is moved there would have them unmapped one by one. So the rest of the
+ * slot is mapped anew, as what lies behind may be of pages that it had once: it is one mapping with its neighbours.
  */
-static void merge_vacated(struct bp_arena *arena, struct bp_slot *slot, size_t start_bytes, size_t bytes)
+static void merge_vacated(struct bp_arena *arena, struct bp_slot *slot, size_t start_bytes)
 {
     size_t start_page = start_bytes / arena->page_bytes;
+    size_t bytes = bp_slot_reach_bytes(arena, slot) - start_bytes;
     unsigned left = 0;
     if (bp_arena_map_zeros(arena, slot, bp_slot_base(arena, slot) + start_bytes, bytes, true) != 0)
         return;
     if (start_page == 0) {
         slot->seam_count = 0;
-        bp_add_relaxed(&arena->moves_left, 1u); /* it is one mapping with its neighbours again */
+        bp_add_relaxed(&arena->moves_left, 1u);
     } else if (slot->seam_count <= BP_SEAMS_MAX) {
         while (left < slot->seam_count && slot->seam_pages[left] < start_page)
             left++;
@@ -161,8 +162,8 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
     }
     if (bp_slot_wants_huge(from)) /* so do the pages, wherever they are */
         bp_slot_want_huge(to);
-    if (crosses_seam(from, from_page, from_page + end_page - to_page))
-        merge_vacated(arena, from, from_bytes, bytes);
+    if (from_bytes + bytes == from->dirty_bytes && crosses_seam(from, from_page, from_page + end_page - to_page))
+        merge_vacated(arena, from, from_bytes);
     if (to->seam_count == 0)
         (void)bp_take_one_relaxed(&arena->moves_left);
     to->seam_count = (uint8_t)bp_min(seam_count, BP_SEAMS_MAX + 1) & 63;

@@ -610,6 +610,55 @@ Test(arena, mappings_of_pages_that_moved_to_and_fro_go_with_the_pages)
     cr_assert_leq(mappings_of_arena(), before + slot_count, "what was purged is whole again");
 }
 
+/* Three times four pages, of which the last eight were moved there. */
+static struct bp_slot *take_pieced(void)
+{
+    struct bp_slot *slot = take_dirty(CLASS_1M, 4 * page);
+    for (int i = 0; i < 2; i++) {
+        if (bp_arena_move(&arena, take_dirty(CLASS_1M, 8 * page), slot, 4 * page) != 0 || !bp_os_moves_across())
+            cr_skip_test("this kernel does not move several mappings at once");
+    }
+    check_size(slot->seam_count, 3);
+    cr_assert(knows_its_seams(slot));
+    return slot;
+}
+
+/* What lies behind them had pages once, and is of other mappings until it is mapped anew. */
+Test(arena, a_slot_that_pages_of_several_mappings_were_moved_out_of_knows_its_seams)
+{
+    struct bp_slot *slot = take_pieced();
+    struct bp_slot *to = take_dirty(CLASS_1M, 4 * page);
+    cr_assert_gt(bp_arena_purge(&arena, slot, 10 * page), 0);
+    size_t mappings = mappings_of_arena();
+    cr_assert_eq(bp_arena_move(&arena, slot, to, 4 * page), 0);
+    cr_assert(knows_its_seams(slot));
+    cr_assert_leq(mappings_of_arena(), mappings + 2, "one more and its end, and the same again elsewhere");
+
+    struct bp_slot *other = take_pieced();
+    cr_assert_eq(bp_arena_move(&arena, other, to, 4 * page), 0);
+    size_t moves_left = arena.moves_left;
+    cr_assert_eq(bp_arena_move(&arena, other, to, 8 * page), 0);
+    cr_assert(knows_its_seams(other));
+    check_size(arena.moves_left, moves_left + 1);
+}
+
+Test(arena, a_slot_whose_first_pages_changed_places_knows_its_seams)
+{
+    struct bp_slot *to = take_pieced();
+    struct bp_slot *from = take_dirty(CLASS_1M, 6 * page);
+    struct bp_slot *spare = bp_arena_take(&arena, 0, CLASS_1M);
+    bp_slot_set_block(from, from->home, 5 * page);
+    stamp(bp_slot_base(&arena, to), 6 * page, 12 * page, 5);
+    cr_assert_eq(bp_arena_relocate(&arena, from, to, spare, 6 * page), 0);
+    cr_assert(knows_its_seams(to));
+    cr_assert(stamp_holds(bp_slot_base(&arena, to), 6 * page, 12 * page, 5));
+    bp_slot_clear_block(to);
+    size_t mappings = mappings_of_arena();
+    cr_assert_gt(bp_arena_purge(&arena, to, 0), 0);
+    cr_assert(knows_its_seams(to));
+    cr_assert_lt(mappings_of_arena(), mappings);
+}
+
 /* As a block does that grows and is freed, again and again. */
 Test(arena, slots_that_change_roles_keep_few_mappings)
 {
