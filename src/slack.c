@@ -14,10 +14,10 @@ static bool may_have_slack(const struct bp_span *span)
 }
 
 /* As blocks come and go meanwhile, a guess; where they begin in their slots is not asked. */
-static size_t guess_bytes(const struct bp_slot *slot)
+static size_t guess_bytes(const struct bp_arena *arena, const struct bp_slot *slot)
 {
     size_t dirty_bytes = bp_slot_dirty_bytes(slot);
-    size_t used_bytes = bp_slot_size_bytes(slot) + BP_COLOUR_BYTES;
+    size_t used_bytes = bp_arena_whole_bytes(arena, slot->class_index, bp_slot_size_bytes(slot) + BP_COLOUR_BYTES);
     if (!bp_slot_block(slot) || dirty_bytes < used_bytes + BP_MOVE_MIN_BYTES)
         return 0;
     return dirty_bytes - used_bytes;
@@ -29,7 +29,7 @@ size_t bp_arena_slack_bytes(struct bp_arena *arena)
     (void)bp_lock_acquire(&arena->lock);
     for (const struct bp_span *span = arena->spans; span; span = span->next) {
         for (size_t i = 0; may_have_slack(span) && i < span->carved_count; i++)
-            bytes += guess_bytes(&span->slots[i]);
+            bytes += guess_bytes(arena, &span->slots[i]);
     }
     bp_lock_release(&arena->lock);
     return bytes;

@@ -60,6 +60,20 @@ Test(slack, is_seen_but_for_what_is_little)
     check_size(bp_arena_slack_bytes(&arena), bytes);
 }
 
+/* What cannot be given back must not let all threads be stopped for it again and again. */
+Test(slack, within_a_huge_page_is_not_seen)
+{
+    arena.huge.whole_stride_bytes = 8 * BP_MIB;
+    struct bp_slot *slot = make_block(CLASS_64M, 9 * BP_MIB, 10 * BP_MIB);
+    check_size(bp_arena_slack_bytes(&arena), 0);
+    check_size(bp_arena_trim_live(&arena, 0, SIZE_MAX), 0);
+    cr_assert_eq(bp_arena_extend(&arena, slot, 16 * BP_MIB), 0);
+    check_size(bp_arena_slack_bytes(&arena), 6 * BP_MIB);
+    check_size(bp_arena_trim_live(&arena, 0, SIZE_MAX), 6 * BP_MIB);
+    check_size(bp_arena_slack_bytes(&arena), 0);
+    check_block(slot);
+}
+
 Test(slack, of_free_memory_there_is_none)
 {
     struct bp_slot *slot = make_block(CLASS_64M, 10 * BP_MIB, 40 * BP_MIB);
