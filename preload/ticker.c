@@ -35,7 +35,7 @@ static bool has_to_tick(void)
 /* Asked before the last one that looks at the clock stops doing so. */
 static bool finds_slack(void)
 {
-    return bp_decay_finds_slack(&bp_process_pool.decay, &bp_process_pool.arena);
+    return bp_decay_finds_slack(&bp_process_pool.decay, &bp_process_pool.caches);
 }
 
 static const struct bp_real *calls_for_now(void)

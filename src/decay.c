@@ -87,22 +87,24 @@ static size_t purge_slice(struct bp_decay *decay, struct bp_shards *shards, uint
     return purged;
 }
 
-static size_t look_for_slack(struct bp_decay *decay, struct bp_arena *arena)
+static size_t look_for_slack(struct bp_decay *decay, struct bp_tcaches *caches)
 {
-    size_t slack_bytes = bp_arena_slack_bytes(arena);
+    /* Without barriers nobody can tell when threads are at rest. */
+    bool can_trim = bp_load_relaxed(&caches->fence) != BP_FENCE_NO && !bp_os_is_quiet();
+    size_t slack_bytes = can_trim ? bp_arena_slack_bytes(caches->shards->arena) : 0;
     bp_store_relaxed(&decay->has_slack, slack_bytes >= SLICE_MIN_BYTES);
     return slack_bytes;
 }
 
-bool bp_decay_finds_slack(struct bp_decay *decay, struct bp_arena *arena)
+bool bp_decay_finds_slack(struct bp_decay *decay, struct bp_tcaches *caches)
 {
-    return decay->interval_ns != 0 && look_for_slack(decay, arena) >= SLICE_MIN_BYTES;
+    return decay->interval_ns != 0 && look_for_slack(decay, caches) >= SLICE_MIN_BYTES;
 }
 
 /* After a sweep: is there slack, and did an interval pass in which blocks may have grown old? */
-static void look_at_slack(struct bp_decay *decay, struct bp_arena *arena, uint64_t now_ns)
+static void look_at_slack(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns)
 {
-    size_t slack_bytes = look_for_slack(decay, arena);
+    size_t slack_bytes = look_for_slack(decay, caches);
     if (now_ns < decay->looked_ns + decay->interval_ns)
         return;
     decay->looked_ns = now_ns;
@@ -151,7 +153,7 @@ static uint64_t work(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t
     if (sweeps) {
         sweep(decay, caches);
         decay->swept_ns = now_ns;
-        look_at_slack(decay, caches->shards->arena, now_ns);
+        look_at_slack(decay, caches, now_ns);
     } else if (now_ns >= decay->follow_ns) {
         keep_limit(decay, caches);
     }

@@ -53,7 +53,7 @@ static inline bool bp_decay_has_work(const struct bp_decay *decay, const struct 
 }
 
 /* Looks for slack that time may give back, and notes what it saw. Any thread. */
-bool bp_decay_finds_slack(struct bp_decay *decay, struct bp_arena *arena);
+bool bp_decay_finds_slack(struct bp_decay *decay, struct bp_tcaches *caches);
 
 BP_ALWAYS_INLINE bool bp_decay_is_due(struct bp_decay *decay, uint64_t now_ns)
 {

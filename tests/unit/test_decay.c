@@ -192,15 +192,27 @@ Test(decay, early_sweeps_do_not_age_blocks)
     check_size(budget.footprint_bytes, 400 * BP_MIB);
 }
 
+/* Nothing ticks for what would stay anyhow. */
+Test(decay, a_kernel_without_barriers_leaves_slack_where_it_is)
+{
+    make_slack(400);
+    fake_os.fence.fail = FAIL_ALWAYS;
+    for (int i = 0; i < 5; i++)
+        pass_ms(INTERVAL_MS);
+    check_size(budget.footprint_bytes, 400 * BP_MIB);
+    cr_assert_not(bp_decay_has_work(&decay, &budget));
+    cr_assert_not(bp_decay_finds_slack(&decay, &caches));
+}
+
 Test(decay, a_little_slack_is_nobodys_business)
 {
     make_slack(15);
     for (int i = 0; i < 10; i++)
         pass_ms(INTERVAL_MS);
     check_size(budget.footprint_bytes, 15 * BP_MIB);
-    cr_assert_not(bp_decay_finds_slack(&decay, &arena));
+    cr_assert_not(bp_decay_finds_slack(&decay, &caches));
     make_slack(15);
-    cr_assert(bp_decay_finds_slack(&decay, &arena));
+    cr_assert(bp_decay_finds_slack(&decay, &caches));
 }
 
 Test(decay, zero_means_never)
@@ -208,7 +220,7 @@ Test(decay, zero_means_never)
     bp_decay_init(&decay, 0, &budget);
     push(10);
     make_slack(400);
-    cr_assert_not(bp_decay_finds_slack(&decay, &arena));
+    cr_assert_not(bp_decay_finds_slack(&decay, &caches));
     cr_assert_not(bp_decay_is_due(&decay, UINT64_MAX - 1));
 }
 
