@@ -193,6 +193,7 @@ BP_EXPORT void *realloc(void *p, size_t size)
         return move_out_small(p, size);
     bp_ticker_answer();
     void *moved = bp_pool_realloc(&bp_process_pool, p, size);
+    bp_ticker_arm();
     return moved ? moved : move_out_large(p, size);
 }
 

@@ -32,7 +32,7 @@ BP_ALWAYS_INLINE void bp_ticker_answer(void)
         bp_ticker_answer_now();
 }
 
-/* After an operation that may have left something cached. */
+/* After an operation that may have left something cached, or much unused. */
 BP_ALWAYS_INLINE void bp_ticker_arm(void)
 {
     if (!bp_load_relaxed(&bp_ticker_armed))

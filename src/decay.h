@@ -52,6 +52,13 @@ static inline bool bp_decay_has_work(const struct bp_decay *decay, const struct 
            bp_load_relaxed(&decay->due_ns) != UINT64_MAX;
 }
 
+/* A block shrank and kept what it left: there may be slack, which somebody is to look for. */
+static inline void bp_decay_note_slack(struct bp_decay *decay)
+{
+    if (decay->interval_ns != 0)
+        bp_store_relaxed(&decay->has_slack, true);
+}
+
 /* Looks for slack that time may give back, and notes what it saw. Any thread. */
 bool bp_decay_finds_slack(struct bp_decay *decay, struct bp_tcaches *caches);
 

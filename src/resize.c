@@ -42,6 +42,8 @@ static bool resize_in_place(struct bp_pool *pool, struct bp_slot *slot, const ch
         ok = trimmed_bytes > 0 || !bp_slot_is_tainted(slot);
     }
     if (ok) {
+        if (size_bytes < slot->size_bytes && slot->dirty_bytes - extent >= BP_MOVE_MIN_BYTES)
+            bp_decay_note_slack(&pool->decay);
         bp_scrub_resized(&pool->arena, &pool->clear, pool->scrub, slot, before, extent, warm_bytes, &cache->counters);
         bp_slot_set_size(slot, size_bytes);
         bp_supply_populate_growth(pool, cache, slot, warm_bytes);
