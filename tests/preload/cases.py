@@ -362,7 +362,7 @@ SPECIAL = {
         Case('decay sleep 70 1000', {**FAST, 'CACHE_BYTES': '2G', 'BACKGROUND': '1'}, says=['decayed_bytes >= 400 * MIB']),
         Case('decay sleep 120 1000', {'CACHE_BYTES': '50M', 'DECAY_MS': '0'}, says=['peak_cached_bytes <= 50 * MIB', 'decayed_bytes == 0']),
         Case('decay sleep 1000', {'DECAY_MS': '0'}, says=['decayed_bytes == 0', 'sweeps == 0', 'cached_bytes >= 100 * MIB']),
-        *(Case(f'slack {how}', env, says=['slack_bytes >= 140 * MIB'])
+        *(Case(f'slack {how}', env, says=['slack_bytes >= 100 * MIB'])
           for how, env in (('small 20 8', FAST), ('small 160 1', FAST), ('sleep 20 8', {**FAST, 'BACKGROUND': '1'}),
                            ('small 20 8', {**FAST, 'THREAD_CACHE': '0'}), ('shrink 20 8', FAST), ('calloc 400 1', {}))),
         Case('decay forked 20', {'FORK': 'drop'}),
