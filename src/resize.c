@@ -118,7 +118,9 @@ static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const c
                              enum bp_counter reason)
 {
     size_t least = bp_pool_class_for(pool, size_bytes, 1);
-    size_t class_index = bp_growth_class(&pool->growth, &pool->arena, slot->class_index, least);
+    /* A hardened block never grows in place: room would only be more to guard, at each free. */
+    size_t class_index =
+        pool->is_hardened ? least : bp_growth_class(&pool->growth, &pool->arena, slot->class_index, least);
     void *moved = bp_pool_alloc_class(pool, class_index, size_bytes, 1, false);
     if (!moved)
         return NULL;

@@ -139,6 +139,8 @@ TEST_BOTH(a_resized_block_moves_and_keeps_its_bytes)
         char *moved = bp_pool_realloc(&pool, block, size - 3333);
         cr_assert_neq(moved, block);
         cr_assert_not(is_accessible(block));
+        size_t class_index = bp_arena_live_slot(&pool.arena, moved)->class_index;
+        check_size(class_index, bp_pool_class_for(&pool, size - 3333, 1)); /* no room that it could not grow into */
         for (size_t i = 0; i < size - 3333; i++)
             cr_assert_eq(moved[i], 1);
         cr_assert_eq((uintptr_t)(moved + bp_align_up(size - 3333, 16)) % page, 0);
