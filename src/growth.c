@@ -11,7 +11,8 @@ enum {
 
 size_t bp_growth_class(struct bp_growth *growth, const struct bp_arena *arena, size_t from, size_t least)
 {
-    struct bp_slot *slot = bp_load_relaxed(&growth->classes[from].followed);
+    /* acquire: pairs with release in bp_growth_moved(), as another thread may have carved the slot */
+    struct bp_slot *slot = bp_load_acquire(&growth->classes[from].followed);
     if (slot && !bp_slot_block(slot)) {
         /* Where it ended its memory is still warm. */
         size_t goal = bp_min(slot->class_index, bp_class_of(bp_slot_size_bytes(slot)) + USUAL_CLASSES);
@@ -36,8 +37,8 @@ void bp_growth_moved(struct bp_growth *growth, struct bp_slot *from, struct bp_s
 {
     for (size_t i = 0; i < BP_CLASS_COUNT; i++) {
         if (bp_load_relaxed(&growth->classes[i].followed) == from)
-            bp_store_relaxed(&growth->classes[i].followed, to);
+            bp_store_release(&growth->classes[i].followed, to); /* pairs with acquire in bp_growth_class() */
     }
     if (!bp_load_relaxed(&growth->classes[from->class_index].followed))
-        bp_store_relaxed(&growth->classes[from->class_index].followed, to);
+        bp_store_release(&growth->classes[from->class_index].followed, to); /* as above */
 }

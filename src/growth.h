@@ -10,16 +10,16 @@
  *         one before it had, in a slot of that class or a neighbour, then the next few blocks that outgrow such a slot
  *         get one like that. Only a few, until another one was seen to its end: a thousand small ones may follow, and
  *         each would get a large warm buffer. Where blocks end here and there, all are moved as if nothing was known.
- * Layer:  4. Hints only; relaxed: a slot's record is never unmapped, and what it says is at worst of another block.
+ * Layer:  4. Hints only: a slot's record is never unmapped, and what it says is at worst of another block.
  * Fork:   the child goes on with what was learned.
  */
 #include "arena.h"
 
 struct bp_growth {
     struct {
-        _Atomic(struct bp_slot *) followed; /* the slot that the block has now; NULL: none */
-        _Atomic(size_t) goal;               /* class */
-        _Atomic(size_t) left;               /* so many more blocks get it */
+        _Atomic(struct bp_slot *) followed; /* the slot that the block has now; NULL: none; release */
+        _Atomic(size_t) goal;               /* class; relaxed */
+        _Atomic(size_t) left;               /* so many more blocks get it; relaxed */
     } classes[BP_CLASS_COUNT];
 };
 
