@@ -92,11 +92,22 @@ static void leave(void)
     }
 }
 
+/* Who watches munmap may wait for a lock whose holder frees a block, and live blocks are trimmed under our locks. */
+static void keep_slack(void)
+{
+    struct bp_pool *pool = bp_process_pool_peek();
+    if (pool && !bp_load_relaxed(&pool->caches.keeps_slack))
+        bp_store_relaxed(&pool->caches.keeps_slack, true);
+}
+
 bool bp_devices_look(void)
 {
     look();
-    if (BP_LIKELY(!bp_load_acquire(&is_found)) || bp_process_options.devices == BP_DEVICES_POOL)
+    if (BP_LIKELY(!bp_load_acquire(&is_found)))
         return false; /* acquire: pairs with release in look() */
+    keep_slack();
+    if (bp_process_options.devices == BP_DEVICES_POOL)
+        return false;
     if (!atomic_exchange_explicit(&has_left, true, memory_order_relaxed))
         leave();
     return true;

@@ -89,9 +89,7 @@ static size_t purge_slice(struct bp_decay *decay, struct bp_shards *shards, uint
 
 static size_t look_for_slack(struct bp_decay *decay, struct bp_tcaches *caches)
 {
-    /* Without barriers nobody can tell when threads are at rest. */
-    bool can_trim = bp_load_relaxed(&caches->fence) != BP_FENCE_NO && !bp_os_is_quiet();
-    size_t slack_bytes = can_trim ? bp_arena_slack_bytes(caches->shards->arena) : 0;
+    size_t slack_bytes = bp_tcaches_can_trim_live(caches) ? bp_arena_slack_bytes(caches->shards->arena) : 0;
     bp_store_relaxed(&decay->has_slack, slack_bytes >= SLICE_MIN_BYTES);
     return slack_bytes;
 }

@@ -140,10 +140,18 @@ static void trim_live(void *context)
     trim->trimmed_bytes = bp_arena_trim_live(trim->arena, trim->look, trim->most_bytes);
 }
 
+bool bp_tcaches_can_trim_live(const struct bp_tcaches *caches)
+{
+    bool can_fence = bp_load_relaxed(&caches->fence) != BP_FENCE_NO && !bp_os_is_quiet();
+    return can_fence && !bp_load_relaxed(&caches->keeps_slack);
+}
+
 static size_t trim_at_rest(struct bp_tcaches *caches, enum bp_patience patience, struct trim trim,
                            struct bp_counters *counters)
 {
     trim.arena = caches->shards->arena;
+    if (!bp_tcaches_can_trim_live(caches))
+        return 0;
     (void)bp_tcaches_at_rest(caches, patience, trim_live, &trim);
     bp_count(counters, BP_COUNT_slack_bytes, trim.trimmed_bytes);
     return trim.trimmed_bytes;

@@ -101,6 +101,7 @@ struct bp_tcaches {
     struct bp_meta *meta;       /* const */
     unsigned id;                /* const: index into bp_thread.caches */
     _Atomic(int) fence;         /* enum bp_fence: can idle threads' caches be drained? relaxed */
+    _Atomic(bool) keeps_slack;  /* relaxed: live blocks give nothing back, as that would call others under our locks */
     size_t buffers_max;         /* const: a bin may hold the memory of so many of the largest buffers of its class */
     size_t bytes_share;         /* const: per thread, perhaps a part of the memory */
     struct bp_tcache *list;     /* lock */
@@ -195,6 +196,8 @@ bool bp_tcaches_at_rest(struct bp_tcaches *caches, enum bp_patience patience, vo
  * the bytes, and counts them. Not for a thread that is in the orphan cache.
  */
 size_t bp_tcaches_trim_live(struct bp_tcaches *caches, struct bp_counters *counters);
+/* Can there be anything of it? Nobody can tell when threads are at rest where there are no barriers. */
+bool bp_tcaches_can_trim_live(const struct bp_tcaches *caches);
 /* The same of blocks that an earlier look saw, up to so many bytes, and if no operation is under way at the moment. */
 size_t bp_tcaches_trim_old(struct bp_tcaches *caches, size_t look, size_t most_bytes, struct bp_counters *counters);
 

@@ -305,7 +305,7 @@ SPECIAL = {
         Case('misuse_sized right', says=['misuses == 0']),
     ],
     'devices': [
-        Case('devices auto', says=['mode == "forward"', 'mode_reason == "libibverbs.so.1"', 'renewed >= 1', 'large_requests == 3']),
+        Case('devices auto', says=['mode == "forward"', 'mode_reason == "libibverbs.so.1"', 'renewed >= 1', 'large_requests == 5']),
         Case('devices auto', {'STATS': 'text'}, stderr=[TEXT_REPORT[0].replace('mode pool', r'mode forward \(libibverbs.so.1\)'), *TEXT_REPORT[1:]]),
         Case('devices pool', {'DEVICES': 'pool'}, says=['mode == "pool"', 'mode_reason == ""', 'renewed == 0', 'trimmed_bytes > 0']),
         Case('devices_needed', pools=False, says=['mode == "forward"', 'mode_reason == "libibverbs.so.1"', 'large_requests == 0']),

@@ -333,6 +333,19 @@ Test(pool, a_trim_takes_what_live_blocks_leave_unused)
     check_audit(1);
 }
 
+Test(pool, where_taking_it_would_call_others_live_blocks_keep_it)
+{
+    release(allocate(100 * BP_MIB));
+    char *block = allocate(51 * BP_MIB);
+    bp_store_relaxed(&pool.caches.keeps_slack, true);
+    check_size(bp_pool_trim(&pool), 0);
+    check(!bp_decay_finds_slack(&pool.decay, &pool.caches));
+    bp_store_relaxed(&pool.caches.keeps_slack, false);
+    check(bp_decay_finds_slack(&pool.decay, &pool.caches));
+    cr_assert_geq(bp_pool_trim(&pool), 48 * BP_MIB);
+    release(block);
+}
+
 Test(pool, a_calloc_that_drops_pages_keeps_none_behind_them)
 {
     char *large = allocate(1000 * BP_MIB);

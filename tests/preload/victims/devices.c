@@ -10,7 +10,7 @@
 void hook_watch(const void *address);
 int hook_count(void);
 
-enum { SIZE = 3 * 1024 * 1024 };
+enum { SIZE = 3 * 1024 * 1024, LARGE = 16 * SIZE };
 
 /* Blocks of a size that recurs, until the hook saw one go. */
 static int goes(char *block)
@@ -27,6 +27,10 @@ int main(int argc, char **argv)
     stamp(early, SIZE, 1);
     stamp(live, SIZE, 2);
     CHECK(goes(early) == 0); /* it is recycled */
+    char *large = make(LARGE);
+    memset(large, 1, LARGE);
+    free(large);
+    large = make(LARGE * 5 / 8); /* it leaves the rest unused */
     char *again = make(SIZE);
     CHECK(again == early);
     free(again);
@@ -44,6 +48,10 @@ int main(int argc, char **argv)
     if (leaves)
         CHECK(hook_count() > 0); /* what was free has left */
     CHECK(stamped(live, SIZE, 2) && stamped(late, SIZE, 3));
+    hook_watch(large + LARGE * 7 / 8);
+    (void)malloc_trim(0);
+    CHECK(hook_count() == 0); /* no hook is called while all threads wait */
+    free(large);
     CHECK((goes(live) > 0) == leaves);
     hook_watch(live + SIZE / 2);
     (void)malloc_trim(0);
