@@ -45,6 +45,7 @@ static uint64_t now_ns;
 static uint64_t purged_bytes;
 static bool cannot_move;
 static struct bp_arena *arena; /* of the pool that plays */
+static const void *vacated;    /* where the last pages of a slot were that were moved just now */
 
 /* A realloc of a small block touches it, so the pages are real; but hardly any are ever touched. */
 static int purge(void *address, size_t bytes)
@@ -53,13 +54,15 @@ static int purge(void *address, size_t bytes)
     return bp_os_default.purge(address, bytes);
 }
 
-/* What a slot never had is mapped anew with it, and was not purged. */
+/* What a slot never had is mapped anew with it, and was not purged; nor was what it has no more. */
 static int renew(void *address, size_t bytes, bool accessible)
 {
     struct bp_owner *owner = bp_owner_at(arena, bp_arena_offset(arena, address));
     const struct bp_slot *slot = bp_slot_of(bp_owner_records(owner), owner, address);
     size_t start_bytes = (size_t)((char *)address - bp_slot_base(arena, slot));
-    purged_bytes += bp_min(bytes, slot->dirty_bytes - bp_min(slot->dirty_bytes, start_bytes));
+    if (address != vacated)
+        purged_bytes += bp_min(bytes, slot->dirty_bytes - bp_min(slot->dirty_bytes, start_bytes));
+    vacated = NULL;
     return bp_os_default.renew(address, bytes, accessible);
 }
 
@@ -78,9 +81,9 @@ static int resident(const void *address)
 
 static int move(void *from, void *to, size_t bytes)
 {
-    (void)from;
     (void)to;
     (void)bytes;
+    vacated = cannot_move ? NULL : from;
     return cannot_move ? -ENOSYS : 0;
 }
 
