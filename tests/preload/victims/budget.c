@@ -71,7 +71,7 @@ static void find_pool(void)
 }
 
 /* What is resident of the pool in the process. */
-static size_t resident_bytes(pid_t pid)
+static size_t resident_bytes_of(pid_t pid)
 {
     char path[64];
     char line[512];
@@ -126,7 +126,7 @@ int main(int argc, char **argv)
     if (observer == 0) {
         for (int round = 0; round < ROUNDS;) {
             char byte;
-            size_t bytes = resident_bytes(pid);
+            size_t bytes = resident_bytes_of(pid);
             if (bytes > max_bytes)
                 dprintf(2, "%zu MiB are resident\n", bytes / MIB);
             CHECK(bytes <= max_bytes);
@@ -134,7 +134,7 @@ int main(int argc, char **argv)
                 (void)usleep(LOOK_US);
                 continue;
             }
-            bytes = resident_bytes(pid);
+            bytes = resident_bytes_of(pid);
             if (bytes > cached_max_bytes)
                 dprintf(2, "%zu MiB are free and resident\n", bytes / MIB);
             CHECK(bytes <= cached_max_bytes);

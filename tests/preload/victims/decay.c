@@ -22,15 +22,6 @@ static size_t block_bytes = MIB;
 static int vanishes;
 static pthread_barrier_t all_full; /* without it the threads could run in turn and the burst be one thread high */
 
-static size_t resident_bytes(void)
-{
-    size_t pages = 0;
-    FILE *statm = fopen("/proc/self/statm", "r");
-    CHECK(statm && fscanf(statm, "%*u %zu", &pages) == 1);
-    (void)fclose(statm);
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 static void *burst(void *unused)
 {
     void *blocks[BLOCKS];

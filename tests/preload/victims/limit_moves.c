@@ -8,15 +8,6 @@
 
 enum { BLOCKS = 60, ROUNDS_MAX = 300, ROUND_US = 20000 };
 
-static size_t resident_bytes(void)
-{
-    size_t pages = 0;
-    FILE *statm = fopen("/proc/self/statm", "r");
-    CHECK(statm && fscanf(statm, "%*u %zu", &pages) == 1);
-    (void)fclose(statm);
-    return pages * 4096;
-}
-
 /* Takes all blocks, touches them and frees them. Returns what is resident then. */
 static size_t go_round(void)
 {

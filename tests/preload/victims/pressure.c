@@ -21,17 +21,6 @@ enum { BLOCKS = 100, WAIT_MS = 3000, STEP_MS = 20, FILES = 8 };
 /* Every thread has as much, also one that somebody else makes. */
 static _Thread_local volatile char large[70000];
 
-static size_t resident_bytes(void)
-{
-    size_t pages = 0;
-    int fd = open("/proc/self/statm", O_RDONLY);
-    char text[128] = "";
-    CHECK(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
-    CHECK(sscanf(text, "%*u %zu", &pages) == 1);
-    (void)close(fd);
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 static void sleep_ms(long ms)
 {
     const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};

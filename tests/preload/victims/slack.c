@@ -16,15 +16,6 @@ enum { BLOCKS_MAX = 64, WAIT_MS = 5000, STEP_MS = 5, OTHERS = 2 };
 
 static atomic_int is_over;
 
-static size_t resident_bytes(void)
-{
-    size_t pages = 0;
-    FILE *statm = fopen("/proc/self/statm", "r");
-    CHECK(statm && fscanf(statm, "%*u %zu", &pages) == 1);
-    (void)fclose(statm);
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 static void *make_and_free(void *seed)
 {
     while (!atomic_load(&is_over))

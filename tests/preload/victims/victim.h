@@ -13,6 +13,7 @@
 #endif
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -116,6 +117,18 @@ static inline void exercise(uint64_t seed)
         CHECK(stamped(blocks[i], some[i], seed + i));
         free(blocks[i]);
     }
+}
+
+/* What the process has in memory, asked without a stream, which would allocate. */
+static inline size_t resident_bytes(void)
+{
+    size_t pages = 0;
+    char text[128] = "";
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
+    CHECK(sscanf(text, "%*u %zu", &pages) == 1);
+    (void)close(fd);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 /* Waits for a child and demands that it ended with status 0. */
