@@ -28,23 +28,28 @@ uint64_t bp_budget_nodes(const struct bp_budget *budget)
     return nodes != 0 ? nodes : allowed_nodes;
 }
 
+/*
+ * What nodes say of themselves counts only where the machine has more: of all nodes the kernel knows better which files
+ * it keeps in memory are as good as free, and some kernels add memory to a node only when it is first needed.
+ */
 size_t bp_budget_free_bytes(const struct bp_budget *budget)
 {
     size_t free_bytes;
     size_t node_bytes;
-    bool is_known = bp_topology_free_bytes(bp_budget_nodes(budget), &free_bytes, &node_bytes);
-    /* Of all nodes the files that the kernel keeps in memory are as good as free, and it knows how much that is. */
-    bool are_all = !is_known || node_bytes >= bp_os_memory_bytes();
-    return are_all ? bp_os_memory_free_bytes() : bp_min(bp_os_memory_free_bytes(), free_bytes);
+    uint64_t nodes = bp_budget_nodes(budget);
+    bool is_part = bp_topology_has_others(nodes) && bp_topology_free_bytes(nodes, &free_bytes, &node_bytes);
+    return is_part ? bp_min(bp_os_memory_free_bytes(), free_bytes) : bp_os_memory_free_bytes();
 }
 
 static size_t find_memory_bytes(struct bp_budget *budget)
 {
     size_t memory_bytes = bp_os_memory_bytes();
     uint64_t nodes = bp_budget_nodes(budget);
-    if (nodes != budget->nodes) { /* a file for each */
+    if (nodes != budget->nodes) { /* files of the kernel's */
         size_t free_bytes;
-        (void)bp_topology_free_bytes(nodes, &free_bytes, &budget->node_bytes);
+        budget->node_bytes = 0;
+        if (bp_topology_has_others(nodes))
+            (void)bp_topology_free_bytes(nodes, &free_bytes, &budget->node_bytes);
         budget->nodes = nodes;
     }
     bool is_less = budget->node_bytes != 0 && (memory_bytes == 0 || budget->node_bytes < memory_bytes);

@@ -21,7 +21,7 @@ struct bp_budget {
     size_t footprint_share; /* const */
     uint64_t bound_nodes;   /* const: whose memory the program is bound to; all of them: to none */
     uint64_t nodes;         /* whose memory it can come from now, or 0; who ticks (decay.h) writes, as what follows */
-    size_t node_bytes;      /* and how much these have; 0: unknown */
+    size_t node_bytes;      /* and how much these have; 0: as much as the machine, or unknown */
     _Atomic(size_t) memory_bytes; /* what this process may use; relaxed */
     size_t squeeze;         /* so many times the limit of what may be cached is halved */
     _Atomic(size_t) cached_limit_bytes;

@@ -128,6 +128,12 @@ unsigned bp_topology_nearest(const struct bp_topology *topology, unsigned node, 
     return best;
 }
 
+bool bp_topology_has_others(uint64_t nodes)
+{
+    uint64_t memory;
+    return read_nodes(NODES_FOLDER "has_memory", &memory) && (memory & ~nodes) != 0;
+}
+
 /* The kilobytes behind a name in "Node 0 MemTotal:  1024 kB" and the like, as bytes; SIZE_MAX when it is not there. */
 static size_t find_bytes(const char *text, const char *name)
 {

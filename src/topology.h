@@ -25,6 +25,8 @@ struct bp_topology {
 unsigned bp_topology_read(struct bp_topology *topology, uint64_t allowed_nodes);
 /* Of `nodes` the one nearest to a node, the lowest of several; BP_NO_NODE when there is none. */
 unsigned bp_topology_nearest(const struct bp_topology *topology, unsigned node, uint64_t nodes);
+/* Has the machine memory on other nodes than these, as far as is known? */
+bool bp_topology_has_others(uint64_t nodes);
 /* What of the nodes' memory is free, and all of it, in bytes, as far as that is known. False when nothing is. */
 bool bp_topology_free_bytes(uint64_t nodes, size_t *ret_free_bytes, size_t *ret_total_bytes);
 
