@@ -125,6 +125,8 @@ void bp_arena_after_fork(struct bp_arena *arena)
 void bp_arena_fini(struct bp_arena *arena)
 {
     bp_store_relaxed(&arena->bytes, 0);
+    if (bp_load_relaxed(&arena->is_torn))
+        return;
     if (arena->reservation && !bp_load_relaxed(&arena->has_holes))
         (void)bp_os.unmap(arena->reservation, arena->reservation_bytes);
     else

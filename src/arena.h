@@ -58,9 +58,10 @@ struct bp_slot {
      * Pages that are moved here form a mapping of their own for good, and the kernel moves pages of one mapping only.
      */
     uint32_t seam_pages[BP_SEAMS_MAX];
-    uint8_t seam_count : 6; /* above BP_SEAMS_MAX when there were too many to remember */
+    uint8_t seam_count : 5; /* above BP_SEAMS_MAX when there were too many to remember */
     bool pinned : 1;        /* all of its dirty extent is */
     bool guarded : 1;       /* what of it is not accessible is so by guards, not by protection */
+    bool torn : 1;          /* a move failed: others may have mapped something behind its dirty extent, which stays */
     uint8_t class_index; /* const */
     bool tainted;        /* the program changed more than bytes here; atomic: bp_arena_taint(), from any thread */
     bool wants_huge;     /* the program asked for huge pages here; atomic: bp_arena_want_huge(), from any thread */
@@ -141,6 +142,7 @@ struct bp_arena {
     _Atomic(size_t) moves_unseen;                  /* to slots of unknown seams; relaxed */
     _Atomic(bool) is_crowded;                      /* so that there are no such moves for now; relaxed */
     _Atomic(int) moves_across;                     /* relaxed: of the kind bp_across */
+    _Atomic(bool) is_torn;                         /* a slot is: what others may have there must stay; relaxed */
     _Atomic(bool) has_holes;                       /* release: pairs with acquire in bp_arena_is_hole() */
     struct bp_pins pins;
     struct bp_huge huge;
@@ -368,7 +370,7 @@ struct bp_slot *bp_arena_take(struct bp_arena *arena, unsigned place, size_t cla
 void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot);
 /*
  * Lets the slot's owner use it up to `dirty_bytes`, or the end of the huge page there, charging the difference.
- * -EDQUOT when the footprint limit would be passed, -ENOMEM when the kernel gives no memory.
+ * -EDQUOT when the footprint limit would be passed, -ENOMEM when the kernel gives no memory, or the slot is torn.
  */
 int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes);
 /* False when pages cannot be moved, or that would take mappings which the program may need. */

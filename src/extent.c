@@ -13,6 +13,8 @@ void bp_arena_bind(const struct bp_arena *arena, unsigned place, void *start, si
 
 int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes, bool accessible)
 {
+    if (slot->torn)
+        return -ENOMEM;
     int error = bp_os.renew(start, bytes, accessible);
     if (error == 0) {
         bp_huge_mapped(&arena->huge, slot->class_index, start, bytes);
@@ -129,6 +131,8 @@ int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_b
     BP_ASSERT(dirty_bytes <= bp_slot_reach_bytes(arena, slot));
     if (dirty_bytes <= slot->dirty_bytes)
         return 0;
+    if (slot->torn)
+        return -ENOMEM;
     dirty_bytes = bp_arena_whole_bytes(arena, slot->class_index, dirty_bytes);
     size_t added = dirty_bytes - slot->dirty_bytes;
     if (!bp_arena_charge(arena, bp_slot_place(arena, slot), added))

@@ -129,7 +129,22 @@ static void merge_vacated(struct bp_arena *arena, struct bp_slot *slot, size_t s
             left++;
         if (left < BP_SEAMS_MAX)
             slot->seam_pages[left] = (uint32_t)start_page;
-        slot->seam_count = (left + 1) & 63;
+        slot->seam_count = (left + 1) & 31;
+    }
+}
+
+/* After a move that failed. If somebody else may have mapped something where the pages were to go, `to` is torn. */
+static void undo(struct bp_arena *arena, const struct bp_slot *from, size_t from_bytes, struct bp_slot *to,
+                 size_t to_bytes, size_t bytes, int error)
+{
+    /* A kernel that moves nothing across mappings says so by -EFAULT, when it has moved none. */
+    bool is_half = error != -EFAULT || moves_across(arena);
+    char *target = bp_slot_base(arena, to) + to_bytes;
+    if (bp_os.undo_move(bp_slot_base(arena, from) + from_bytes, target, bytes, is_half)) {
+        bp_arena_bind(arena, bp_slot_place(arena, to), target, bytes);
+    } else {
+        to->torn = true;
+        bp_store_relaxed(&arena->is_torn, true);
     }
 }
 
@@ -157,7 +172,7 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
     if (error == -ENOMEM)
         bp_store_relaxed(&arena->moves_left, 0);
     if (error != 0) {
-        bp_arena_bind(arena, bp_slot_place(arena, to), bp_slot_base(arena, to) + to_bytes, bytes);
+        undo(arena, from, from_bytes, to, to_bytes, bytes, error);
         return error;
     }
     if (bp_slot_wants_huge(from)) /* so do the pages, wherever they are */
@@ -166,7 +181,7 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
         merge_vacated(arena, from, from_bytes);
     if (to->seam_count == 0)
         (void)bp_take_one_relaxed(&arena->moves_left);
-    to->seam_count = (uint8_t)bp_min(seam_count, BP_SEAMS_MAX + 1) & 63;
+    to->seam_count = (uint8_t)bp_min(seam_count, BP_SEAMS_MAX + 1) & 31;
     if (seam_count <= BP_SEAMS_MAX)
         memcpy(to->seam_pages, seams, seam_count * sizeof *seams);
     return 0;
@@ -227,6 +242,10 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
     BP_ASSERT(front_bytes <= bp_slot_reach_bytes(arena, spare) && dirty_bytes <= bp_slot_reach_bytes(arena, to));
     int error = front_bytes > 0 ? move_range(arena, to, 0, spare, 0, front_bytes) : 0;
     size_t moved_bytes = error == 0 ? move_all(arena, from, to) : 0;
+    if (moved_bytes < from->dirty_bytes && to->torn) {
+        memcpy(bp_slot_base(arena, from), bp_slot_base(arena, to), moved_bytes); /* nothing can be put behind it */
+        moved_bytes = 0;
+    }
     if (moved_bytes == 0) {
         bp_arena_uncharge(arena, bp_slot_place(arena, to), added_bytes);
         if (front_bytes > 0 && error == 0) {

@@ -228,27 +228,27 @@ static bool is_mapped(const char *page, size_t page_bytes)
 }
 
 /*
- * After a move that failed. Linux from 6.17 on moves mapping after mapping, and leaves where they are those that came
- * before the one that it cannot move (there are too many, or it is sealed). As the new place was zero, they reach to
- * the last page that is not; which lies before the first that is not mapped, as kernels unmap what is at the new place
- * before they find out that they cannot.
+ * What is at the new place is unmapped by kernels before they find out that they cannot move, and another thread may
+ * map something there before we do. Linux from 6.17 on also moves mapping after mapping, and leaves where they are
+ * those that came before the one that it cannot move (there are too many, or it is sealed): as the new place was zero,
+ * these reach to the last page that is not; which lies before the first that is not mapped.
  */
-static void undo_move(char *from, char *to, size_t bytes)
+static bool os_undo_move(void *from, void *to, size_t bytes, bool is_half)
 {
+    int saved_errno = errno;
     size_t page_bytes = bp_os_page_bytes();
     size_t came_bytes = 0;
     size_t at = 0;
-    for (; at < bytes && is_mapped(to + at, page_bytes); at += page_bytes) {
-        if (to[at] != 0 || memcmp(to + at, to + at + 1, page_bytes - 1) != 0)
+    for (; is_half && at < bytes && is_mapped((char *)to + at, page_bytes); at += page_bytes) {
+        const char *page = (char *)to + at;
+        if (page[0] != 0 || memcmp(page, page + 1, page_bytes - 1) != 0)
             came_bytes = at + page_bytes;
     }
     memcpy(from, to, came_bytes);
-    if (came_bytes > 0)
-        (void)os_renew(to, came_bytes, true);
-    if (at < bytes && fill_hole(to + at, bytes - at))
-        return;
-    for (; at < bytes; at += page_bytes)
-        (void)fill_hole(to + at, page_bytes);
+    bool ok = came_bytes == 0 || os_renew(to, came_bytes, true) == 0;
+    ok = (at == bytes || fill_hole((char *)to + at, bytes - at)) && ok;
+    errno = saved_errno;
+    return ok;
 }
 
 static int os_move(void *from, void *to, size_t bytes)
@@ -256,8 +256,6 @@ static int os_move(void *from, void *to, size_t bytes)
     int saved_errno = errno;
     int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
     int error = syscall(SYS_mremap, from, bytes, bytes, flags, to) == -1 ? -errno : 0;
-    if (error != 0)
-        undo_move(from, to, bytes);
     errno = saved_errno;
     return error;
 }
@@ -321,16 +319,24 @@ static size_t os_mappings_left(void)
     return most > count ? most - count : 0;
 }
 
+/*
+ * Tried half way down to address zero. A kernel that cannot leaves a hole, and the next mapping of another thread must
+ * not be put there before all of this is unmapped: it goes below or above those that there are.
+ */
 bool bp_os_moves_across(void)
 {
     size_t page_bytes = bp_os_page_bytes();
-    char *memory = bp_os.map(8 * page_bytes);
-    if (!memory)
+    int saved_errno = errno;
+    void *place = (void *)((uintptr_t)&saved_errno / 2 & ~(page_bytes - 1));
+    long mapped = bp_os_result(syscall(SYS_mmap, place, 8 * page_bytes, PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0L), saved_errno);
+    if (mapped < 0 && mapped > -4096)
         return false;
+    char *memory = (char *)mapped;
     memory[0] = memory[6 * page_bytes] = 1;
     bool across = bp_os.move(memory + 6 * page_bytes, memory + page_bytes, page_bytes) == 0 &&
                   bp_os.move(memory, memory + 3 * page_bytes, 2 * page_bytes) == 0;
-    (void)bp_os.unmap(memory, 8 * page_bytes);
+    (void)os_unmap(memory, 8 * page_bytes);
     return across;
 }
 
@@ -352,8 +358,8 @@ static int os_fence(void)
         .reserve = os_reserve, .map = os_map, .unmap = os_unmap, .commit = os_commit, .renew = os_renew,               \
         .purge = os_purge, .guard = os_guard, .unguard = os_unguard, .advise_huge = os_advise_huge,                    \
         .map_huge = os_map_huge, .lock = os_lock, .unlock = os_unlock, .populate = os_populate,                        \
-        .resident = os_resident, .move = os_move, .mappings_left = os_mappings_left, .fence = os_fence,                \
-        .now_ns = bp_clock_now_ns, .bind = bp_os_bind, .policy = bp_os_policy,                                         \
+        .resident = os_resident, .move = os_move, .undo_move = os_undo_move, .mappings_left = os_mappings_left,        \
+        .fence = os_fence, .now_ns = bp_clock_now_ns, .bind = bp_os_bind, .policy = bp_os_policy,                      \
         .allowed_nodes = bp_os_allowed_nodes, .locate = bp_os_locate, .cpu = bp_os_cpu, .root = "",                    \
     }
 

@@ -51,11 +51,15 @@ struct bp_os_ops {
     /* 1 when the page at `address` (aligned) is in memory, 0 when it is not; a negative errno when nobody can tell. */
     int (*resident)(const void *address);
     /*
-     * Moves pages to another place that is mapped and zero; the old place stays mapped and is empty. All of it or
-     * nothing: -EFAULT when the pages do not lie in one mapping of the kernel's. A move that fails may have mapped the
-     * new place anew.
+     * Moves pages to another place that is mapped and zero; the old place stays mapped and is empty. -EFAULT when the
+     * pages do not lie in one mapping of the kernel's. After a failure both places are as undo_move() leaves them.
      */
     int (*move)(void *from, void *to, size_t bytes);
+    /*
+     * After a move that failed: all pages are at the old place, and the new one is mapped (perhaps anew) and zero, or
+     * false: somebody else may have mapped something there. `is_half`: some of the pages may have been moved.
+     */
+    bool (*undo_move)(void *from, void *to, size_t bytes, bool is_half);
     /* How many more mappings the kernel lets this process have; SIZE_MAX when nobody can tell. Reads all of them. */
     size_t (*mappings_left)(void);
     /* The CPUs that run this process's other threads pass a memory barrier before it returns. */
@@ -83,7 +87,7 @@ struct bp_os_ops {
 extern struct bp_os_ops bp_os;
 extern const struct bp_os_ops bp_os_default;
 
-/* Does this kernel move pages of several mappings at once? Found out by trying. */
+/* Does this kernel move pages of several mappings at once? Found out by trying; false also when that cannot be. */
 bool bp_os_moves_across(void);
 /* What os.c and nodes.c share: turns the -1 of syscall() into a negative errno and puts errno back. */
 long bp_os_result(long result, int saved_errno);

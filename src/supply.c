@@ -66,7 +66,9 @@ BP_COLD void bp_supply_renew(struct bp_pool *pool, struct bp_tcache *cache, stru
 /* A free slot goes back to where slots of its kind wait. */
 void bp_supply_put_back(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
 {
-    if (slot->dirty_bytes == 0)
+    if (slot->torn)
+        bp_count(&cache->counters, BP_COUNT_lost, 1);
+    else if (slot->dirty_bytes == 0)
         bp_arena_put(&pool->arena, slot);
     else
         bp_tcache_give(cache, slot);

@@ -87,6 +87,15 @@ static int move(void *from, void *to, size_t bytes)
     return cannot_move ? -ENOSYS : 0;
 }
 
+static bool undo_move(void *from, void *to, size_t bytes, bool is_half)
+{
+    (void)from;
+    (void)to;
+    (void)bytes;
+    (void)is_half;
+    return true;
+}
+
 static int fence(void)
 {
     return 0;
@@ -105,6 +114,7 @@ static void simulate_kernel(void)
     bp_os.populate = populate;
     bp_os.resident = resident;
     bp_os.move = move;
+    bp_os.undo_move = undo_move;
     bp_os.fence = fence;
     bp_os.now_ns = clock_ns;
     now_ns = START_NS;

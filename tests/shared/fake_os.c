@@ -2,6 +2,7 @@
 #include "fake_os.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "atomic.h"
@@ -128,20 +129,52 @@ static int fake_resident(const void *address)
     return fails(&fake_os.resident) ? -ENOSYS : bp_os_default.resident(address);
 }
 
-/* The kernel is asked to do nothing with it, which it does to one mapping at a time. */
+/* The kernel is asked to make it larger than can be, which it says of one mapping only. */
 static bool is_one_mapping(void *address, size_t bytes)
 {
     int saved_errno = errno;
-    bool is_one = mremap(address, bytes, bytes, 0) != MAP_FAILED;
+    bool is_one = mremap(address, bytes, (size_t)1 << 46, 0) == MAP_FAILED && errno != EFAULT;
     errno = saved_errno;
     return is_one;
 }
 
+enum { FOREIGN_MAX = 64, FOREIGN_BYTE = 0x7e };
+static struct {
+    char *start;
+    size_t bytes;
+} foreign[FOREIGN_MAX];
+static size_t foreign_count;
+
+static void map_foreign(char *start, size_t bytes)
+{
+    if (foreign_count == FOREIGN_MAX || bp_os_default.renew(start, bytes, true) != 0)
+        return;
+    memset(start, FOREIGN_BYTE, bytes);
+    foreign[foreign_count].start = start;
+    foreign[foreign_count++].bytes = bytes;
+}
+
+bool fake_os_foreign_holds(void)
+{
+    for (size_t i = 0; i < foreign_count; i++) {
+        const char *start = foreign[i].start;
+        if (*start != FOREIGN_BYTE || memcmp(start, start + 1, foreign[i].bytes - 1) != 0)
+            return false;
+    }
+    return foreign_count > 0;
+}
+
 static int fake_move(void *from, void *to, size_t bytes)
 {
-    if (fake_os.moves_one_mapping && !is_one_mapping(from, bytes))
-        return -EFAULT;
-    return fails(&fake_os.move) ? fake_os.move_error : bp_os_default.move(from, to, bytes);
+    bool refused = fake_os.moves_one_mapping && !is_one_mapping(from, bytes);
+    if (!refused && !fails(&fake_os.move))
+        return bp_os_default.move(from, to, bytes);
+    int error = refused ? -EFAULT : fake_os.move_error;
+    if (error == -EFAULT) /* which kernels find out when the new place is unmapped */
+        (void)bp_os_default.unmap(to, bytes);
+    if (fake_os.moves_leave_foreign && bytes >= 16 * bp_os_page_bytes())
+        map_foreign(to, bytes);
+    return error;
 }
 
 static size_t fake_mappings_left(void)
@@ -215,6 +248,7 @@ void fake_os_install(void)
         .populate = fake_populate,
         .resident = fake_resident,
         .move = fake_move,
+        .undo_move = bp_os_default.undo_move,
         .mappings_left = fake_mappings_left,
         .fence = fake_fence,
         .now_ns = fake_now_ns,

@@ -59,6 +59,7 @@ extern struct fake_os {
     size_t mappings_max;      /* that there are left at most; 0: no limit but the kernel's */
     int move_error;           /* what a move that fails returns */
     bool moves_one_mapping;   /* at a time, as Linux before 6.17 */
+    bool moves_leave_foreign;  /* one that fails has unmapped the new place, and another thread mapped its own there */
     _Atomic(size_t) mapped_bytes; /* by reserve and map, less what was unmapped */
     _Atomic(size_t) purged_bytes;
     _Atomic(size_t) huge_bytes;     /* asked for by advice or taken from the reserved pool, ever */
@@ -70,6 +71,8 @@ extern struct fake_os {
     _Atomic(uint64_t) random; /* the seed of what fails at random */
 } fake_os;
 
+/* Is what moves that failed left of another thread's all there? */
+bool fake_os_foreign_holds(void);
 /* From here on bp_os counts and fails. */
 void fake_os_install(void);
 

@@ -574,6 +574,43 @@ Test(arena, a_block_that_moves_mapping_by_mapping_keeps_what_has_moved)
     cr_assert(stamp_holds(bp_slot_base(&arena, to), 0, 12 * page, 5));
 }
 
+/* Older kernels unmap the new place before they refuse; another thread may map something there. */
+Test(arena, a_slot_where_somebody_else_may_be_gets_no_larger_and_is_not_mapped_anew)
+{
+    fake_os.moves_leave_foreign = true;
+    arena.moves_across = BP_ACROSS_NO;
+    struct bp_slot *from = take_dirty(CLASS_1M, 20 * page);
+    struct bp_slot *to = take_dirty(CLASS_1M, 4 * page);
+    fake_os.move.fail = 1;
+    cr_assert_eq(bp_arena_move(&arena, from, to, 20 * page), -EFAULT);
+    check_size(from->dirty_bytes, 20 * page);
+    cr_assert_eq(bp_slot_base(&arena, from)[20 * page - 1], 0x55);
+    cr_assert_eq(bp_arena_extend(&arena, to, 4 * page), 0);
+    cr_assert_eq(bp_arena_extend(&arena, to, 5 * page), -ENOMEM);
+    cr_assert_not(bp_arena_renew(&arena, to));
+    check_size(bp_arena_purge(&arena, to, page), 3 * page);
+    cr_assert(fake_os_foreign_holds());
+}
+
+Test(arena, a_block_of_which_a_part_cannot_follow_comes_back)
+{
+    struct bp_slot *from = take_dirty(CLASS_1M, 8 * page);
+    struct bp_slot *to = bp_arena_take(&arena, 0, CLASS_1M + 1);
+    struct bp_slot *other = take_dirty(CLASS_1M, 64 * page);
+    struct bp_slot *spare = bp_arena_take(&arena, 0, CLASS_1M);
+    if (bp_arena_move(&arena, other, from, 40 * page) != 0)
+        cr_skip_test("this kernel cannot move pages and keep the place");
+    arena.moves_across = BP_ACROSS_NO;
+    fake_os.moves_leave_foreign = true;
+    from->live = from->home;
+    stamp(bp_slot_base(&arena, from), 0, 48 * page, 5);
+    fake_os.move.skip = 1;
+    fake_os.move.fail = 1;
+    cr_assert_neq(bp_arena_relocate(&arena, from, to, spare, 60 * page), 0);
+    cr_assert(stamp_holds(bp_slot_base(&arena, from), 0, 48 * page, 5));
+    cr_assert(to->torn && fake_os_foreign_holds());
+}
+
 /* Else a program that runs for long has none left for itself. */
 Test(arena, mappings_of_pages_that_moved_to_and_fro_go_with_the_pages)
 {

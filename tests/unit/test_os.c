@@ -107,6 +107,7 @@ Test(os, pages_of_two_mappings_move_together_or_not_at_all)
         cr_skip_test("this kernel cannot move pages and keep the place");
     errno = 77;
     bool moved = bp_os.move(memory, memory + 3 * page, 2 * page) == 0;
+    cr_assert(moved || bp_os.undo_move(memory, memory + 3 * page, 2 * page, false));
     cr_assert_eq(errno, 77);
     const char *there = memory + (moved ? 3 * page : 0);
     const char *empty = memory + (moved ? 0 : 3 * page);
@@ -146,6 +147,7 @@ Test(os, pages_of_which_not_all_mappings_can_move_stay_where_they_are, .timeout 
         cr_skip_test("this kernel allows too many mappings");
     size_t failed = 0;
     for (; bp_os.move(memory, place, 12 * page) != 0; failed++) {
+        cr_assert(bp_os.undo_move(memory, place, 12 * page, true));
         cr_assert(stamp_holds(memory, 0, 12 * page, 5), "%zu", failed);
         cr_assert(is_zero(place, 16 * page), "%zu", failed);
         memset(place, 1, 16 * page);
@@ -154,6 +156,25 @@ Test(os, pages_of_which_not_all_mappings_can_move_stay_where_they_are, .timeout 
     }
     cr_assert_gt(failed, 0);
     cr_assert(stamp_holds(place, 0, 12 * page, 5));
+}
+
+/* As kernels before 6.17 leave the new place when the pages lie in several mappings. */
+Test(os, a_place_that_was_unmapped_is_mapped_again_unless_somebody_else_has_it)
+{
+    size_t page = bp_os_page_bytes();
+    char *memory = bp_os.map(16 * page);
+    stamp(memory, 0, 8 * page, 5);
+    cr_assert_eq(bp_os.unmap(memory + 8 * page, 8 * page), 0);
+    cr_assert(bp_os.undo_move(memory, memory + 8 * page, 8 * page, false));
+    cr_assert(is_zero(memory + 8 * page, 8 * page));
+    cr_assert_eq(bp_os.unmap(memory + 8 * page, 8 * page), 0);
+    cr_assert_eq(bp_os.renew(memory + 10 * page, page, true), 0);
+    stamp(memory, 10 * page, 11 * page, 6);
+    errno = 77;
+    cr_assert_not(bp_os.undo_move(memory, memory + 8 * page, 8 * page, false));
+    cr_assert_eq(errno, 77);
+    cr_assert(stamp_holds(memory, 10 * page, 11 * page, 6));
+    cr_assert(stamp_holds(memory, 0, 8 * page, 5));
 }
 
 Test(os, failures_are_negative_and_leave_errno_alone)

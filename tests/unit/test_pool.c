@@ -406,6 +406,37 @@ Test(pool, moves_that_fail_are_made_up_for)
     check_audit(0);
 }
 
+/* Older kernels unmap the new place, and then refuse; before it is mapped again a thread may map something there. */
+Test(pool, what_another_thread_has_where_pages_could_not_go_stays_its_own)
+{
+    fake_os.moves_one_mapping = true;
+    fake_os.moves_leave_foreign = true;
+    for (size_t skip = 0; skip < 6; skip++) {
+        size_t size = 3 * BP_MIB;
+        char *block = allocate(size);
+        stamp(block, 0, size, skip);
+        release(allocate(40 * BP_MIB)); /* a warm place */
+        fake_os.move.skip = skip;
+        fake_os.move.fail = 1;
+        while (size < 40 * BP_MIB) {
+            block = bp_pool_realloc(&pool, block, size * 2);
+            cr_assert(stamp_holds(block, 0, size, skip), "%zu bytes, %zu moves", size, skip);
+            stamp(block, size, size * 2, skip);
+            size *= 2;
+        }
+        release(block);
+    }
+    cr_assert(fake_os_foreign_holds());
+    for (int i = 0; i < 3; i++) {
+        release(allocate(40 * BP_MIB));
+        bp_pool_trim(&pool);
+    }
+    cr_assert(fake_os_foreign_holds());
+    cr_assert_gt(counted(BP_COUNT_lost), 0);
+    bp_pool_fini(&pool);
+    cr_assert(fake_os_foreign_holds());
+}
+
 Test(pool, a_kernel_that_cannot_move_is_not_asked_again)
 {
     fake_os.move.fail = FAIL_ALWAYS;
