@@ -5,7 +5,7 @@
  * Boot: memory for the few requests made before the underlying allocator can be found.
  *
  * Why:     the dynamic loader and dlsym() call malloc while we look for malloc.
- * Layer:   P0. May use layer 0 of src/.
+ * Layer:   P0. May use base, atomic, out and os of src/.
  * Owns:    its blocks for ever: they are recognised by address and never used again.
  * Locking: none; one atomic bump pointer.
  */

@@ -5,7 +5,7 @@
  * Real: the underlying allocator, to which everything that the pool does not serve is forwarded.
  *
  * Why:     the program keeps the allocator that it would have had.
- * Layer:   P1. May use boot and layers 0 and 1 of src/.
+ * Layer:   P1. May use boot, and base, atomic, out, os and options of src/.
  * Life:    every entry first points at a function that finds the underlying allocator and calls it; from then on at the
  *          allocator's own function, so that a forwarded call costs one indirect jump. Calls made by the search itself
  *          are served by boot.

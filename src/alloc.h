@@ -5,7 +5,7 @@
  * Alloc: the slow path of malloc, calloc and free; resize.c is that of realloc. What the rest of the world calls is
  * declared in pool.h.
  *
- * Layer:   9.
+ * Layer:   12.
  */
 #include "supply.h"
 

@@ -2,7 +2,7 @@
 /*
  * The public API over pool.h: checks arguments, keeps the list of pools, wires fork.
  *
- * Layer: 8.
+ * Layer: 14.
  */
 #include "include/bufpool/bufpool.h"
 

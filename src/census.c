@@ -2,7 +2,7 @@
 /*
  * Census: what thread caches hold and did, for the report. Declared in tcache.h.
  *
- * Layer: 5.
+ * Layer: 7.
  */
 #include "tcache.h"
 

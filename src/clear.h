@@ -10,7 +10,7 @@
  *         the rest may go as well. Mostly resident: used densely, or written by us. To tell the two apart zeros are
  *         written, but these few pages are given back: the program alone can make them resident again. Small blocks
  *         are always written, huge ones always dropped; the middling are looked at the more often the larger they are.
- * Layer:  4. Stateless but for a number and a flag a class; relaxed, as they are hints.
+ * Layer:  3. Stateless but for a number and a flag a class; relaxed, as they are hints.
  */
 #include "arena.h"
 

@@ -14,7 +14,7 @@
  * Limits:  those that are a part of what memory there is are set anew at every sweep, and once a second; what passes
  *          them goes.
  * Hurry:   under pressure (pressure.h) a sweep comes at once and everything it finds cold goes with it.
- * Layer:   6. There is no thread of ours: whoever passes by when a tick is due does the work.
+ * Layer:   9. There is no thread of ours: whoever passes by when a tick is due does the work.
  * Locking: none held by the tick itself; `ticking` admits one thread. Its fields belong to that thread.
  * Fork:    bp_decay_after_fork() in the child.
  */

@@ -2,7 +2,7 @@
 /*
  * Drain: threads' caches that are taken from them while they are in no operation. Declared in tcache.h.
  *
- * Layer: 5. tests/models/drain.pml is this protocol.
+ * Layer: 7. tests/models/drain.pml is this protocol.
  */
 #include <sched.h>
 

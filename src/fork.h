@@ -6,7 +6,7 @@
  *
  * Why:   a child has one thread and a copy of all memory: locks that others held and caches that others owned must be
  *        made usable, whatever those threads were doing.
- * Layer: 8.
+ * Layer: 10.
  */
 #include "pool.h"
 

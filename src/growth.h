@@ -10,7 +10,7 @@
  *         one before it had, in a slot of that class or a neighbour, then the next few blocks that outgrow such a slot
  *         get one like that. Only a few, until another one was seen to its end: a thousand small ones may follow, and
  *         each would get a large warm buffer. Where blocks end here and there, all are moved as if nothing was known.
- * Layer:  4. Hints only: a slot's record is never unmapped, and what it says is at worst of another block.
+ * Layer:  3. Hints only: a slot's record is never unmapped, and what it says is at worst of another block.
  * Fork:   the child goes on with what was learned.
  */
 #include "arena.h"

@@ -13,7 +13,7 @@
  *             by protection, with two calls and two mappings a live block: beyond some 30,000 of them
  *             (vm.max_map_count) requests are forwarded. See bp_arena_harden().
  * Hit path:   may not be taken: thread caches and shards hold nothing, so every request and every free is slow.
- * Layer:      5.
+ * Layer:      4.
  */
 #include "arena.h"
 

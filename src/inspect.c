@@ -2,7 +2,7 @@
 /*
  * Inspect: what a pointer of the program's is, before anything is done with it. Declared in pool.h.
  *
- * Layer: 7.
+ * Layer: 10.
  */
 #include "misuse.h"
 #include "pool.h"

@@ -10,7 +10,7 @@
  *         a few pages: if the larger one was touched as far as the smaller one reaches, what it lacks behind that is
  *         not kept of the smaller one.
  * Cost:   a block is looked at like this once, so for every fresh byte at most one is given back early.
- * Layer:  4. Hints only; relaxed.
+ * Layer:  3. Hints only; relaxed.
  */
 #include "arena.h"
 

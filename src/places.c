@@ -8,7 +8,7 @@
  *        where its thread runs; when that has changed, the cache is given to the shards of its place and starts anew at
  *        the other one. A thread that has nothing but hits is found by the sweep, which drains its cache. Buffers of
  *        other places wait in the cache for a few more of their kind, and go to their own shards together.
- * Layer: 5.
+ * Layer: 7.
  */
 #include "os.h"
 #include "tcache.h"

@@ -6,7 +6,7 @@
  *
  * Why:     the preload object has one pool, programs that use the library may have several; nothing here is global but
  *          bp_thread.
- * Layer:   7.
+ * Layer:   10.
  * Owns:    all of it.
  * Failure: NULL means that the caller should use another allocator; counters say why. errno is never changed.
  * Fork:    see fork.h.

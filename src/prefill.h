@@ -4,7 +4,7 @@
 /*
  * Prefill: free buffers with memory in them before anybody asks (BUFPOOL_PREFILL), so that the first requests hit.
  *
- * Layer:   8. For a pool that no other thread uses yet.
+ * Layer:   10. For a pool that no other thread uses yet.
  * Where:   shards, in turn, as nobody knows which threads will ask. They age there like all others. Where there are
  *          several memory nodes: those of the node that was named, or of all that have CPUs, but for full ones.
  * How:     the kernel fills each buffer in one call. A second thread for it made no difference to a GiB, and a program

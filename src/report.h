@@ -4,7 +4,7 @@
 /*
  * Report: what a pool did, as numbers, as text for people and as JSON for programs.
  *
- * Layer:     7. Reads only; other threads may go on meanwhile, so sums of a running program are a moment's view.
+ * Layer:     10. Reads only; other threads may go on meanwhile, so sums of a running program are a moment's view.
  * Invariant: large_requests == thread_cache_hits + shard_hits + stolen + fresh + forwarded.
  *            live_bytes + cached_bytes == footprint_bytes, exactly when the pool is at rest. Those of the places add
  *            up to them; so do their local and remote hits to those of thread caches and shards, stolen ones included.

@@ -11,7 +11,7 @@
  * Hit path:  neither may take it. Thread caches keep nothing then, so every hit misses and every free is slow.
  * Tainted:   memory that may be protected, or a file by now, is left alone: its slot is mapped anew before another
  *            request can see it. Such a block does not grow in place, over what was not erased.
- * Layer:     5.
+ * Layer:     6.
  */
 #include "arena.h"
 #include "clear.h"

@@ -7,7 +7,7 @@
  * Why:       a thread cache holds a few buffers; what does not fit must stay warm and be found by other threads, and a
  *            lock that all threads take would be the bottleneck. Each thread has a home shard; who finds it empty looks
  *            into the others (steals). Lists move in batches.
- * Layer:     4.
+ * Layer:     5.
  * Owns:      the slots in its lists.
  * Locking:   shard->lock (BP_RANK_SHARD), a few list operations long. No system call under it.
  * Ageing:    a bin's buffers are hot or cold. Every sweep finds how many of the hot ones nobody needed since the last

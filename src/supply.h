@@ -7,7 +7,7 @@
  * Order:   the thread's bin, its home shard, the other shards of its place; the same in larger classes; a clean slot
  *          with pages of buffers that lie free in other classes; fresh memory, or what another place has if this one's
  *          node is full. What is cached makes room when a limit is near, and then what live blocks leave unused.
- * Layer:   8. The cache given to a function is entered (bp_tcache_enter) and the thread's own, or the orphan.
+ * Layer:   11. The cache given to a function is entered (bp_tcache_enter) and the thread's own, or the orphan.
  * Failure: a request that cannot be served is counted under the reason.
  */
 #include "pool.h"

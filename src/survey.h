@@ -5,7 +5,7 @@
  * Survey: on which memory nodes the pages of buffers really lie.
  *
  * Why:   a binding is a wish. A node may have been full, memory may have been taken away, pages moved.
- * Layer: 7. Asks the kernel about some pages of some slots of each place; for reports only. Other threads may go on:
+ * Layer: 10. Asks the kernel about some pages of some slots of each place; for reports only. Other threads may go on:
  *        a slot may have changed hands since it was looked at, and then counts as what it was.
  */
 #include "arena.h"

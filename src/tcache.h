@@ -5,7 +5,7 @@
  * Thread caches: a few free buffers of each class that one thread keeps for itself.
  *
  * Why:       the hit path is plain loads and stores of one thread's memory: no atomic operation, no fence, no lock.
- * Layer:     5.
+ * Layer:     7.
  * Owns:      the slots in its bins.
  * Locking:   caches->lock (BP_RANK_THREADS) for the list of caches. The bins belong to one thread; those of the orphan
  *            cache, which serves threads that have none, to whoever holds orphan_lock (BP_RANK_ORPHAN).

@@ -6,7 +6,7 @@
  *
  * Why:     memory of another node takes two to three times as long. Read from /sys once, when a pool is made, and only
  *          where more than one node has memory that this process may use.
- * Layer:   1.
+ * Layer:   0.
  * Why not libnuma: its constructor reads all of this in every process that loads it and allocates while it does; what
  *          is wanted here are five small files and four system calls.
  */
