@@ -66,7 +66,7 @@ static void look(void)
     uint64_t now_ns = bp_os.now_ns();
     uint64_t due = bp_load_relaxed(&due_ns);
     if (BP_LIKELY(now_ns < due) || bp_load_relaxed(&is_found) || bp_os_is_quiet() ||
-        !atomic_compare_exchange_strong(&due_ns, &due, now_ns + LOOK_INTERVAL_NS))
+        !bp_replace_relaxed(&due_ns, &due, now_ns + LOOK_INTERVAL_NS))
         return;
     size_t mapping_count;
     if (find_library(&mapping_count))

@@ -134,7 +134,7 @@ void bp_dump_at_end(void)
     if (bp_load_relaxed(&reporter) == 0 || bp_os_is_quiet())
         return;
     pid_t expected = getpid();
-    if (atomic_compare_exchange_strong(&reporter, &expected, 0))
+    if (bp_replace_relaxed(&reporter, &expected, 0))
         write_report(&draft, BP_REPORT_AT_END);
 }
 

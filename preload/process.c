@@ -44,6 +44,7 @@ static struct bp_pool *await_pool(uintptr_t maker)
     const struct timespec pause = {.tv_nsec = 100000};
     int saved_errno = errno;
     for (int i = 0; i < PAUSES && bp_load_relaxed(&state) == maker; i++)
+        /* Nobody wakes it: it is a pause, which ends at once if the state changed, by a call that locks make anyway. */
         (void)syscall(SYS_futex, &state, FUTEX_WAIT_PRIVATE, (uint32_t)maker, &pause, NULL, 0);
     errno = saved_errno;
     return bp_process_pool_peek();
@@ -53,7 +54,7 @@ static struct bp_pool *await_pool(uintptr_t maker)
 BP_COLD static struct bp_pool *make_pool(void)
 {
     uintptr_t expected = ABSENT;
-    if (!atomic_compare_exchange_strong(&state, &expected, (uintptr_t)&bp_thread))
+    if (!bp_replace_relaxed(&state, &expected, (uintptr_t)&bp_thread))
         return expected <= FAILED || expected == (uintptr_t)&bp_thread ? bp_process_pool_peek() : await_pool(expected);
     int saved_errno = errno;
     int error = bp_pool_init(&bp_process_pool, BP_PROCESS_POOL_ID, &bp_process_options);
@@ -61,7 +62,7 @@ BP_COLD static struct bp_pool *make_pool(void)
         is_its_memory = bp_os_map_wiped(bp_os_page_bytes());
         if (is_its_memory)
             *is_its_memory = getpid() == known_pid;
-        bp_options_check(&bp_process_options, bp_process_pool.budget.memory_bytes);
+        bp_options_check(&bp_process_options, bp_load_relaxed(&bp_process_pool.budget.memory_bytes));
         bp_prefill(&bp_process_pool, bp_process_options.prefill);
         bp_store_release(&state, READY); /* pairs with acquire in bp_process_pool_peek() */
         if (bp_process_options.verbose) {
@@ -71,7 +72,7 @@ BP_COLD static struct bp_pool *make_pool(void)
             bp_text_add_bytes(&text, bp_process_pool.arena.reservation_bytes);
             bp_text_add(&text, ", %u CPUs, %u shards, %zu buffers a thread and class, at most ",
                         bp_process_pool.cpu_count, bp_process_pool.shards.count, bp_process_pool.caches.buffers_max);
-            bp_text_add_bytes(&text, bp_process_pool.budget.cached_limit_bytes);
+            bp_text_add_bytes(&text, bp_load_relaxed(&bp_process_pool.budget.cached_limit_bytes));
             bp_text_add(&text, " cached");
             if (bp_process_pool.numa) {
                 bp_text_add(&text, ", ");

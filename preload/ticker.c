@@ -180,7 +180,7 @@ static int make_thread(void)
 static void start_thread(void)
 {
     bool expected = false;
-    if (!atomic_compare_exchange_strong(&has_thread, &expected, true))
+    if (!bp_replace_relaxed(&has_thread, &expected, true))
         return;
     sigset_t all;
     sigset_t before;
@@ -207,7 +207,7 @@ void bp_ticker_start(void)
     if (!has_to_tick() || !bp_real_is_found())
         return;
     bool expected = false;
-    if (!atomic_compare_exchange_strong(&bp_ticker_armed, &expected, true))
+    if (!bp_replace_relaxed(&bp_ticker_armed, &expected, true))
         return;
     int saved_errno = errno;
     set_calls();

@@ -16,6 +16,9 @@
 #define bp_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
 #define bp_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define bp_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
+/* *p from `*seen` to v; false, and *seen is what it was, if it was something else. */
+#define bp_replace_relaxed(p, seen, v)                                                                                 \
+    atomic_compare_exchange_strong_explicit((p), (seen), (v), memory_order_relaxed, memory_order_relaxed)
 #define bp_exchange_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
 
 /*

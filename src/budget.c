@@ -106,8 +106,7 @@ void bp_budget_note_cached(struct bp_budget *budget, uint64_t now_ns)
     size_t now_ms = ms_of(now_ns);
     size_t before_ms = bp_load_relaxed(&budget->noted_ms);
     size_t before_kib = bp_load_relaxed(&budget->noted_kib);
-    if (now_ms > before_ms && atomic_compare_exchange_strong_explicit(&budget->noted_ms, &before_ms, now_ms,
-                                                                      memory_order_relaxed, memory_order_relaxed))
+    if (now_ms > before_ms && bp_replace_relaxed(&budget->noted_ms, &before_ms, now_ms))
         bp_add_relaxed(&budget->kib_ms, (now_ms - before_ms) * before_kib);
     bp_store_relaxed(&budget->noted_kib, bp_load_relaxed(&budget->cached_bytes) / BP_KIB);
 }

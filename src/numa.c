@@ -228,8 +228,7 @@ static unsigned own_place(struct bp_numa *numa, struct bp_policy policy)
 {
     uint64_t wanted = bp_mix(policy.nodes + bp_mix((uint64_t)policy.mode)) | 1;
     uint64_t own = 0;
-    bool is_first = atomic_compare_exchange_strong_explicit(&numa->own, &own, wanted, memory_order_relaxed,
-                                                            memory_order_relaxed);
+    bool is_first = bp_replace_relaxed(&numa->own, &own, wanted);
     return is_first || own == wanted ? numa->count - 1 : bp_numa_nowhere(numa);
 }
 
@@ -271,13 +270,13 @@ int bp_numa_bind(struct bp_numa *numa, unsigned place_index, void *address, size
     return bind_to(place, place->policy, address, bytes, move);
 }
 
-int bp_numa_bind_reserved(struct bp_numa *numa, unsigned place_index, void *address, size_t bytes)
+void bp_numa_bind_reserved(struct bp_numa *numa, unsigned place_index, void *address, size_t bytes)
 {
     struct bp_place *place = &numa->places[place_index];
     struct bp_policy wish = place->policy;
     if (wish.mode == MPOL_BIND)
         wish = (struct bp_policy){.mode = MPOL_PREFERRED, .nodes = (uint64_t)1 << place->node};
-    return bind_to(place, wish, address, bytes, false);
+    (void)bind_to(place, wish, address, bytes, false);
 }
 
 static void look(const struct bp_numa *numa, struct bp_place *place, size_t bytes)

@@ -84,7 +84,7 @@ int bp_numa_bind(struct bp_numa *numa, unsigned place, void *address, size_t byt
  * As well, for huge pages of the reserved pool: a node that has none left ends a program that is bound to it, so this
  * is a wish whatever the place.
  */
-int bp_numa_bind_reserved(struct bp_numa *numa, unsigned place, void *address, size_t bytes);
+void bp_numa_bind_reserved(struct bp_numa *numa, unsigned place, void *address, size_t bytes);
 
 /* False when so much fresh memory would come from another node, as this place's is full. */
 bool bp_numa_has_room(struct bp_numa *numa, unsigned place, size_t bytes);
