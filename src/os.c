@@ -525,21 +525,6 @@ bool bp_os_gives_huge_pages(void)
            strtoul(size, NULL, 10) == 2 * BP_MIB;
 }
 
-/* One page of each sixteenth, at uneven distances: programs use memory at even ones. */
-bool bp_os_is_mostly_resident(const char *p, size_t bytes)
-{
-    enum { SAMPLES = 16 };
-    size_t page_bytes = bp_os_page_bytes();
-    size_t part_pages = bytes / SAMPLES / page_bytes;
-    unsigned resident = 0;
-    for (size_t i = 0; i < SAMPLES; i++) {
-        size_t page = i * part_pages + i * i * i * 7 % part_pages;
-        uintptr_t address = bp_align_down((uintptr_t)p, page_bytes) + page * page_bytes;
-        resident += bp_os.resident((const void *)address) != 0; // NOLINT(performance-no-int-to-ptr)
-    }
-    return resident > SAMPLES / 2;
-}
-
 size_t bp_os_lock_limit_bytes(void)
 {
     struct rlimit limit;

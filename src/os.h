@@ -2,9 +2,10 @@
 #ifndef BP_OS_H
 #define BP_OS_H
 /*
- * OS: every call of the kernel that the pool makes, behind one table.
+ * OS: the kernel as the pool sees it.
  *
- * Why:     tests replace an entry to inject a failure or their own time; the rest of the code never meets errno.
+ * Why:     the rest of the code never meets errno. What tests must be able to replace, to inject a failure or their own
+ *          time, is in one table.
  * Layer:   0.
  * Calls:   raw system calls, so that a program or tool that interposes mmap or madvise does not see the pool's.
  * Errors:  0 or a negative errno; pointers are NULL on failure. errno itself is preserved.
@@ -111,8 +112,6 @@ size_t bp_os_memory_bytes(void);
 size_t bp_os_memory_free_bytes(void);
 /* True when memory that nobody advised gets huge pages of 2 MiB where it fills them. */
 bool bp_os_gives_huge_pages(void);
-/* Of pages spread over the range, are most resident? Where the kernel cannot tell: yes. */
-bool bp_os_is_mostly_resident(const char *p, size_t bytes);
 /* How much memory RLIMIT_MEMLOCK lets this process lock; SIZE_MAX when unlimited. */
 size_t bp_os_lock_limit_bytes(void);
 /* Has the kernel put code of its own into this process? Linux does; qemu-user, until 8.2, does not. */
