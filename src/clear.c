@@ -12,7 +12,7 @@ enum {
     /* Above it pages are always dropped. */
     WRITE_MAX_BYTES = 256 * 1024 * 1024,
     SAMPLES_MIN = 16,
-    PLACE_BYTES = 1024 * 1024,
+    STRETCH_BYTES = 1024 * 1024,
 };
 
 /*
@@ -37,8 +37,8 @@ static struct samples samples_of(const char *p, size_t bytes)
 static char *next_sample(struct samples *samples)
 {
     size_t page_bytes = bp_os_page_bytes();
-    size_t place = samples->at / PLACE_BYTES;
-    size_t offset = samples->at + place * place * 7 % (PLACE_BYTES / page_bytes) * page_bytes;
+    size_t stretch = samples->at / STRETCH_BYTES;
+    size_t offset = samples->at + stretch * stretch * 7 % (STRETCH_BYTES / page_bytes) * page_bytes;
     samples->at += samples->step_bytes;
     return offset + page_bytes <= samples->bytes ? samples->start + offset : NULL;
 }

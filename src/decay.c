@@ -14,7 +14,7 @@ enum {
 };
 
 /* When limits are to be looked at again that are a part of what memory there is. */
-static uint64_t next_look_ns(const struct bp_budget *budget, uint64_t now_ns)
+static uint64_t next_follow_ns(const struct bp_budget *budget, uint64_t now_ns)
 {
     return bp_budget_is_share(budget) ? now_ns + FOLLOW_INTERVAL_NS : UINT64_MAX;
 }
@@ -23,7 +23,7 @@ void bp_decay_init(struct bp_decay *decay, size_t decay_ms, const struct bp_budg
 {
     uint64_t now_ns = bp_os.now_ns();
     uint64_t interval_ns = (uint64_t)decay_ms * 1000 * 1000 / 2;
-    uint64_t follow_ns = next_look_ns(budget, now_ns);
+    uint64_t follow_ns = next_follow_ns(budget, now_ns);
     *decay = (struct bp_decay){.interval_ns = interval_ns, .swept_ns = now_ns, .follow_ns = follow_ns};
     bp_store_relaxed(&decay->due_ns, decay_ms != 0 ? bp_min(now_ns + interval_ns, follow_ns) : follow_ns);
 }
@@ -87,7 +87,7 @@ static size_t purge_slice(struct bp_decay *decay, struct bp_shards *shards, uint
     return purged;
 }
 
-static size_t look_for_slack(struct bp_decay *decay, struct bp_tcaches *caches)
+static size_t measure_slack(struct bp_decay *decay, struct bp_tcaches *caches)
 {
     size_t slack_bytes = bp_tcaches_can_trim_live(caches) ? bp_arena_slack_bytes(caches->shards->arena) : 0;
     bp_store_relaxed(&decay->has_slack, slack_bytes >= SLICE_MIN_BYTES);
@@ -96,17 +96,17 @@ static size_t look_for_slack(struct bp_decay *decay, struct bp_tcaches *caches)
 
 bool bp_decay_finds_slack(struct bp_decay *decay, struct bp_tcaches *caches)
 {
-    return decay->interval_ns != 0 && look_for_slack(decay, caches) >= SLICE_MIN_BYTES;
+    return decay->interval_ns != 0 && measure_slack(decay, caches) >= SLICE_MIN_BYTES;
 }
 
 /* After a sweep: is there slack, and did an interval pass in which blocks may have grown old? */
-static void look_at_slack(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns)
+static void start_slack_look(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t now_ns)
 {
-    size_t slack_bytes = look_for_slack(decay, caches);
-    if (now_ns < decay->looked_ns + decay->interval_ns)
+    size_t slack_bytes = measure_slack(decay, caches);
+    if (now_ns < decay->slack_looked_ns + decay->interval_ns)
         return;
-    decay->looked_ns = now_ns;
-    decay->look++;
+    decay->slack_looked_ns = now_ns;
+    decay->slack_look++;
     decay->slack_backlog_bytes = decay->slack_left_bytes = slack_bytes >= SLICE_MIN_BYTES ? slack_bytes : 0;
 }
 
@@ -117,7 +117,7 @@ static size_t trim_slack(struct bp_decay *decay, struct bp_tcaches *caches, uint
         return 0;
     size_t wanted = slice_bytes(decay, decay->slack_backlog_bytes, decay->slack_left_bytes, now_ns);
     size_t trimmed_bytes =
-        bp_tcaches_trim_old(caches, decay->look, bp_min(wanted, SLACK_MAX_BYTES), &decay->counters);
+        bp_tcaches_trim_old(caches, decay->slack_look, bp_min(wanted, SLACK_MAX_BYTES), &decay->counters);
     decay->slack_left_bytes -= bp_min(trimmed_bytes, decay->slack_left_bytes);
     if (trimmed_bytes == 0)
         decay->slack_left_bytes = 0;
@@ -141,23 +141,23 @@ static uint64_t work(struct bp_decay *decay, struct bp_tcaches *caches, uint64_t
             sweep(decay, caches);
         else
             keep_limit(decay, caches);
-        return next_look_ns(caches->shards->budget, now_ns);
+        return next_follow_ns(caches->shards->budget, now_ns);
     }
-    bool looks = now_ns >= bp_pressure_due_ns(pressure);
-    if (looks)
+    bool is_pressure_due = now_ns >= bp_pressure_due_ns(pressure);
+    if (is_pressure_due)
         bp_pressure_look(pressure, now_ns);
-    bool is_pressed = looks && pressure->level > 0;
+    bool is_pressed = is_pressure_due && pressure->level > 0;
     bool sweeps = is_pressed || bp_shards_want_sweep(caches->shards) || now_ns >= decay->swept_ns + decay->interval_ns;
     if (sweeps) {
         sweep(decay, caches);
         decay->swept_ns = now_ns;
-        look_at_slack(decay, caches, now_ns);
+        start_slack_look(decay, caches, now_ns);
     } else if (now_ns >= decay->follow_ns) {
         keep_limit(decay, caches);
     }
     if (sweeps || now_ns >= decay->follow_ns)
-        decay->follow_ns = next_look_ns(caches->shards->budget, now_ns);
-    if (looks)
+        decay->follow_ns = next_follow_ns(caches->shards->budget, now_ns);
+    if (is_pressure_due)
         (void)bp_pressure_relieve(pressure, caches, &decay->counters);
 
     bool has_more = purge_slice(decay, caches->shards, now_ns) > 0 && bp_shards_cold_bytes(caches->shards) > 0;

@@ -22,7 +22,7 @@
 
 struct bp_decay {
     uint64_t interval_ns;        /* const; 0: time alone gives nothing back */
-    _Atomic(uint64_t) due_ns;    /* by the clock of bp_os; before it a tick has nothing to do; UINT64_MAX: ever */
+    _Atomic(uint64_t) due_ns;    /* by the clock of bp_os: before it a tick has nothing to do; UINT64_MAX: never */
     _Atomic(bool) ticking;
     uint64_t swept_ns;           /* ticking: when the last sweep was */
     uint64_t follow_ns;          /* ticking: when limits are looked at again that may change */
@@ -30,8 +30,8 @@ struct bp_decay {
     _Atomic(bool) has_slack;     /* live blocks left much unused when somebody last looked; relaxed */
     size_t slack_backlog_bytes;  /* ticking: how much, when it last looked for what is to be given back */
     size_t slack_left_bytes;     /* ticking: what of that may be left */
-    size_t look;                 /* ticking: number of that look */
-    uint64_t looked_ns;          /* ticking: when that was */
+    size_t slack_look;           /* ticking: number of that look */
+    uint64_t slack_looked_ns;    /* ticking: when that was */
     struct bp_pressure pressure; /* ticking, but for the notice */
     struct bp_counters counters; /* ticking writes */
 };
