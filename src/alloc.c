@@ -26,18 +26,23 @@ void *bp_pool_alloc_class(struct bp_pool *pool, size_t class_index, size_t size_
     }
     struct bp_taken taken = bp_supply_take(pool, cache, class_index, size_bytes, align_bytes);
     struct bp_slot *slot = taken.slot;
+    if (!slot) {
+        bp_tcache_leave(cache);
+        bp_pool_tick(pool);
+        return NULL;
+    }
     size_t dirty_bytes = taken.dirty_bytes;
-    char *p = slot ? bp_slot_block(slot) : NULL;
+    char *p = bp_slot_block(slot);
     enum bp_clear_by by = BP_CLEAR_WRITING;
-    if (p && taken.is_fresh)
+    if (taken.is_fresh)
         bp_count(&cache->counters, BP_COUNT_populated_bytes,
                  bp_populate_fresh(&pool->populate, &pool->arena, slot, zero));
-    if (p && pool->scrub == BP_SCRUB_ALLOC) {
+    if (pool->scrub == BP_SCRUB_ALLOC) {
         size_t offset = (size_t)(p - bp_slot_base(&pool->arena, slot));
         bp_scrub_range(&pool->arena, &pool->clear, slot, offset, offset + dirty_bytes, &cache->counters);
         dirty_bytes = 0;
     }
-    if (p && zero) {
+    if (zero) {
         dirty_bytes = bp_min(dirty_bytes, size_bytes);
         by = bp_clear_choose(&pool->clear, &pool->arena, slot, p, dirty_bytes);
         bp_count(&cache->counters, BP_COUNT_calloc_bytes_not_zeroed, size_bytes - dirty_bytes);
@@ -49,7 +54,7 @@ void *bp_pool_alloc_class(struct bp_pool *pool, size_t class_index, size_t size_
     }
     bp_tcache_leave(cache);
     bp_pool_tick(pool);
-    if (p && zero)
+    if (zero)
         bp_clear_bytes(&pool->arena, slot, p, dirty_bytes, by);
     return p;
 }
@@ -82,14 +87,14 @@ static bool is_changed_unseen(struct bp_pool *pool, struct bp_tcache *cache, con
 
 void bp_pool_release(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
 {
-    bool is_changed = pool->is_hardened || is_changed_unseen(pool, cache, slot);
-    if (pool->scrub == BP_SCRUB_FREE && !is_changed)
+    bool must_renew = pool->is_hardened || is_changed_unseen(pool, cache, slot);
+    if (pool->scrub == BP_SCRUB_FREE && !must_renew)
         bp_scrub_block(&pool->arena, &pool->clear, slot, &cache->counters);
     bp_slot_clear_block(slot);
     size_t keep_bytes = bp_outgrow_keep_bytes(&pool->outgrow, &pool->arena, slot);
     if (keep_bytes < slot->dirty_bytes && !bp_slot_is_tainted(slot))
         bp_count(&cache->counters, BP_COUNT_outgrown_bytes, bp_arena_purge(&pool->arena, slot, keep_bytes));
-    if (BP_UNLIKELY(is_changed || bp_slot_is_tainted(slot)))
+    if (BP_UNLIKELY(must_renew || bp_slot_is_tainted(slot)))
         bp_supply_renew(pool, cache, slot);
     else
         bp_supply_put_back(pool, cache, slot);

@@ -23,7 +23,6 @@
 
 struct bufpool {
     struct bp_pool pool;
-    unsigned id;
 };
 
 /* Taken before every other lock, and only while no pool is in an operation of this thread. */
@@ -112,7 +111,6 @@ API int bufpool_create(const struct bufpool_config *config, struct bufpool **ret
         id++;
     error = id == BP_POOLS_MAX ? -EMFILE : bp_pool_init(&pool->pool, id, &options);
     if (error == 0) {
-        pool->id = id;
         pools[id] = &pool->pool;
     }
     (void)pthread_mutex_unlock(&pools_mutex);
@@ -130,7 +128,7 @@ API void bufpool_destroy(struct bufpool *pool)
         return;
     (void)pthread_mutex_lock(&pools_mutex);
     bp_pool_fini(&pool->pool);
-    pools[pool->id] = NULL;
+    pools[pool->pool.caches.id] = NULL;
     (void)pthread_mutex_unlock(&pools_mutex);
     (void)bp_os.unmap(pool, bp_align_up(sizeof *pool, bp_os_page_bytes()));
 }
@@ -138,7 +136,7 @@ API void bufpool_destroy(struct bufpool *pool)
 API void *bufpool_alloc(struct bufpool *pool, size_t size_bytes)
 {
     if (size_bytes - 1 < pool->pool.max_size_bytes) {
-        void *block = bp_pool_alloc_fast(pool->id, size_bytes);
+        void *block = bp_pool_alloc_fast(pool->pool.caches.id, size_bytes);
         if (block)
             return block;
     }
@@ -167,7 +165,7 @@ API void bufpool_free(struct bufpool *pool, void *block)
     size_t offset = bp_arena_offset(&pool->pool.arena, block);
     if (offset >= bp_load_relaxed(&pool->pool.arena.bytes))
         bp_fatal("bufpool_free(%p): not of this pool", block);
-    if (!bp_pool_free_fast(&pool->pool, pool->id, block, offset))
+    if (!bp_pool_free_fast(&pool->pool, pool->pool.caches.id, block, offset))
         bp_pool_free_slow(&pool->pool, block);
 }
 

@@ -26,54 +26,58 @@ static unsigned count_shards(const struct bp_pool *pool, const struct bp_options
     return ceil_pow2((total + places - 1) / places) * places;
 }
 
+static int make_parts(struct bp_pool *pool, unsigned id, const struct bp_options *options)
+{
+    int error = bp_arena_init(&pool->arena, &pool->meta, &pool->budget);
+    if (error != 0)
+        return error;
+    pool->numa = bp_numa_make(&pool->meta, options->numa);
+    error = bp_arena_use_places(&pool->arena, pool->numa);
+    if (error != 0)
+        return error;
+    bp_arena_set_huge(&pool->arena, (enum bp_hugepages)options->hugepages);
+    pool->clear.always_writes = options->hugepages == BP_HUGEPAGES_HUGETLB;
+    if (options->pin != 0)
+        bp_arena_pin(&pool->arena);
+    if (options->paranoid != 0) /* attributes that it is to find would move along with the pages */
+        bp_store_relaxed(&pool->arena.can_move, false);
+    if (pool->is_hardened)
+        bp_arena_harden(&pool->arena);
+    error = bp_shards_init(&pool->shards, count_shards(pool, options), options->shard_buffers, &pool->arena,
+                           &pool->budget, &pool->meta);
+    if (error != 0)
+        return error;
+    /* With these no free may take the hit path. */
+    bool by_hits = pool->scrub == BP_SCRUB_OFF && options->paranoid == 0 && !pool->is_hardened;
+    size_t buffers = by_hits ? options->thread_cache_buffers : 0;
+    /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
+    error = bp_tcaches_init(&pool->caches, id, buffers, options->thread_cache_bytes, &pool->shards, &pool->meta);
+    return error == -ENOBUFS ? -ENOMEM : 0;
+}
+
 int bp_pool_init(struct bp_pool *pool, unsigned id, const struct bp_options *options)
 {
     pool->cpu_count = bp_os_cpu_count();
     pool->min_size_bytes = bp_pool_min_size_bytes(options);
     pool->max_size_bytes = options->max_size_bytes;
+    pool->scrub = (enum bp_scrub)options->scrub;
+    pool->paranoid_every = options->paranoid;
+    pool->is_hardened = options->harden != 0;
+    pool->drops_at_fork = options->fork == BP_FORK_DROP;
+    pool->on_error = (enum bp_on_error)options->on_error;
     bp_budget_init(&pool->budget, options);
-
     bp_meta_init(&pool->meta);
-    int error = bp_arena_init(&pool->arena, &pool->meta, &pool->budget);
-    if (error == 0) {
-        pool->numa = bp_numa_make(&pool->meta, options->numa);
-        error = bp_arena_use_places(&pool->arena, pool->numa);
+    int error = make_parts(pool, id, options);
+    if (error != 0) {
+        bp_arena_fini(&pool->arena);
+        bp_meta_fini(&pool->meta);
+        return error;
     }
-    bp_arena_set_huge(&pool->arena, (enum bp_hugepages)options->hugepages);
-    pool->clear.always_writes = options->hugepages == BP_HUGEPAGES_HUGETLB;
-    if (options->pin != 0)
-        bp_arena_pin(&pool->arena);
-    if (error == 0)
-        error = bp_shards_init(&pool->shards, count_shards(pool, options), options->shard_buffers, &pool->arena,
-                               &pool->budget, &pool->meta);
-    if (error == 0) {
-        pool->scrub = (enum bp_scrub)options->scrub;
-        pool->paranoid_every = options->paranoid;
-        pool->is_hardened = options->harden != 0;
-        /* No free may take the hit path then; and pages that are moved would take along what is to be found on them. */
-        bool by_hits = pool->scrub == BP_SCRUB_OFF && options->paranoid == 0 && !pool->is_hardened;
-        size_t buffers = by_hits ? options->thread_cache_buffers : 0;
-        if (options->paranoid != 0)
-            bp_store_relaxed(&pool->arena.can_move, false);
-        if (pool->is_hardened)
-            bp_arena_harden(&pool->arena);
-        /* Without a key no thread's end is seen: all threads then share the orphan cache, which works. */
-        if (bp_tcaches_init(&pool->caches, id, buffers, options->thread_cache_bytes, &pool->shards, &pool->meta) ==
-            -ENOBUFS)
-            error = -ENOMEM;
-    }
-    if (error == 0) {
-        bp_decay_init(&pool->decay, options->decay_ms, &pool->budget);
-        pool->shards.evict.policy = (enum bp_eviction)options->eviction;
-        bool looks = options->pressure == BP_PRESSURE_AUTO && options->decay_ms != 0;
-        bp_pressure_init(&pool->decay.pressure, looks, pool->decay.swept_ns);
-        pool->drops_at_fork = options->fork == BP_FORK_DROP;
-        pool->on_error = (enum bp_on_error)options->on_error;
-        return 0;
-    }
-    bp_arena_fini(&pool->arena);
-    bp_meta_fini(&pool->meta);
-    return error;
+    bp_decay_init(&pool->decay, options->decay_ms, &pool->budget);
+    pool->shards.evict.policy = (enum bp_eviction)options->eviction;
+    bool looks = options->pressure == BP_PRESSURE_AUTO && options->decay_ms != 0;
+    bp_pressure_init(&pool->decay.pressure, looks, pool->decay.swept_ns);
+    return 0;
 }
 
 void bp_pool_fini(struct bp_pool *pool)

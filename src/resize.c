@@ -114,7 +114,7 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
     return block;
 }
 
-static void *grow_by_copying(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes,
+static void *copy_to_another(struct bp_pool *pool, struct bp_slot *slot, const char *p, size_t size_bytes,
                              enum bp_counter reason)
 {
     size_t least = bp_pool_class_for(pool, size_bytes, 1);
@@ -148,7 +148,7 @@ void *bp_pool_realloc(struct bp_pool *pool, void *p, size_t size_bytes)
         return p;
     enum bp_counter reason = reason_to_copy(pool, slot);
     void *moved = reason == BP_COUNT_realloc_copied_refused ? grow_by_moving(pool, slot, size_bytes) : NULL;
-    return moved ? moved : grow_by_copying(pool, slot, p, size_bytes, reason);
+    return moved ? moved : copy_to_another(pool, slot, p, size_bytes, reason);
 }
 
 void bp_pool_count_copied(struct bp_pool *pool, enum bp_counter kind, size_t bytes)
