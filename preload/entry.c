@@ -78,7 +78,7 @@ BP_COLD static void free_slow(void *p)
 BP_EXPORT BP_LINE_ALIGNED void free(void *p)
 {
     size_t offset = bp_arena_offset(&bp_process_pool.arena, p);
-    if (BP_LIKELY(offset >= bp_load_relaxed(&bp_process_pool.arena.bytes))) {
+    if (BP_LIKELY(offset >= bp_load_acquire(&bp_process_pool.arena.bytes))) { /* as bp_arena_contains() */
         bp_real.free(p);
         return;
     }
@@ -120,9 +120,10 @@ BP_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 BP_EXPORT void *calloc(size_t count, size_t size)
 {
     size_t bytes;
-    if (BP_LIKELY(!__builtin_mul_overflow(count, size, &bytes) && is_small(bytes)))
+    bool overflows = __builtin_mul_overflow(count, size, &bytes);
+    if (BP_LIKELY(!overflows && is_small(bytes)))
         return bp_real.calloc(count, size);
-    if (!__builtin_mul_overflow(count, size, &bytes)) {
+    if (!overflows) {
         struct bp_pool *pool = pool_to_ask();
         bp_ticker_answer();
         void *p = pool ? bp_pool_calloc(pool, bytes) : NULL;

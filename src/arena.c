@@ -80,7 +80,7 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
         bp_arena_fini(arena);
         return -ENOMEM;
     }
-    bp_store_release(&arena->bytes, end - start);
+    bp_store_release(&arena->bytes, end - start); /* pairs with acquire in bp_arena_contains() */
     return 0;
 }
 
@@ -138,6 +138,7 @@ void bp_arena_fini(struct bp_arena *arena)
 /* Unmaps the units that no span has, up to `end_unit`. */
 static void unmap_gaps_locked(struct bp_arena *arena, size_t end_unit)
 {
+    BP_ASSERT(bp_lock_is_held(&arena->lock));
     char *region = (char *)bp_load_relaxed(&arena->base); // NOLINT(performance-no-int-to-ptr)
     for (size_t unit = 0; unit < end_unit; unit++) {
         if (bp_owner_records(&arena->owners[unit]) == 0)
@@ -169,7 +170,7 @@ void bp_arena_shrink(struct bp_arena *arena)
         char *used_end = base + used_bytes;
         /* First nothing there is ours, then it is somebody else's. */
         bp_store_release(&arena->has_holes, true);
-        bp_store_release(&arena->bytes, bp_min(used_bytes, bp_load_relaxed(&arena->bytes)));
+        bp_store_relaxed(&arena->bytes, bp_min(used_bytes, bp_load_relaxed(&arena->bytes)));
         if (used_end < end)
             (void)bp_os.unmap(used_end, (size_t)(end - used_end));
         if (start < base)
@@ -194,6 +195,7 @@ bool bp_arena_is_hole(struct bp_arena *arena, const void *p)
 /* What was made accessible in advance, where no slot was carved yet. */
 static void take_back_uncarved_locked(struct bp_arena *arena)
 {
+    BP_ASSERT(bp_lock_is_held(&arena->lock));
     for (struct bp_span *span = arena->spans; span; span = span->next) {
         size_t carved_bytes = span->carved_count << span->stride_shift;
         size_t bytes = span->committed_bytes - bp_min(span->committed_bytes, carved_bytes);
@@ -263,6 +265,7 @@ void bp_arena_close_slots(struct bp_arena *arena)
  */
 static struct bp_span *add_span_locked(struct bp_arena *arena, unsigned place, size_t class_index)
 {
+    BP_ASSERT(bp_lock_is_held(&arena->lock));
     size_t unit_bytes = (size_t)1 << arena->unit_shift;
     size_t stride_bytes = bp_class_stride_bytes(class_index);
     size_t span_bytes = bp_max(unit_bytes, stride_bytes);
@@ -317,12 +320,13 @@ static size_t home_offset(struct bp_arena *arena, const struct bp_span *span, si
 {
     number += (bp_arena_offset(arena, span->base) >> span->stride_shift) + span->class_index;
     size_t step_bytes = bp_huge_is_whole(&arena->huge, span->class_index) ? BP_HUGE_BYTES : 17 * arena->page_bytes;
-    size_t late_bytes = arena->secret == 0 ? bp_lateness_of(span->class_index, number, step_bytes) : 0;
+    size_t late_bytes = !bp_arena_is_hardened(arena) ? bp_lateness_of(span->class_index, number, step_bytes) : 0;
     return late_bytes + bp_colour_of(number);
 }
 
 static struct bp_slot *carve_locked(struct bp_arena *arena, unsigned place, size_t class_index)
 {
+    BP_ASSERT(bp_lock_is_held(&arena->lock));
     struct bp_span *span = arena->places[place].current[class_index];
     if (!span || span->carved_count == span->slot_count) {
         span = add_span_locked(arena, place, class_index);
@@ -419,6 +423,7 @@ static struct bp_slot *take_random_locked(struct bp_arena *arena, unsigned place
 /* Takes a slot in; returns the one that leaves for it, or NULL. */
 static struct bp_slot *detain_locked(struct bp_arena *arena, struct bp_slot *slot)
 {
+    BP_ASSERT(bp_lock_is_held(&arena->lock));
     if (arena->quarantine_count < BP_QUARANTINE_SLOTS) {
         arena->quarantine[arena->quarantine_count++] = slot;
         return NULL;
@@ -433,7 +438,8 @@ static struct bp_slot *detain_locked(struct bp_arena *arena, struct bp_slot *slo
 
 static struct bp_slot *take_locked(struct bp_arena *arena, unsigned place, size_t class_index)
 {
-    if (BP_UNLIKELY(arena->secret != 0))
+    BP_ASSERT(bp_lock_is_held(&arena->lock));
+    if (BP_UNLIKELY(bp_arena_is_hardened(arena)))
         return take_random_locked(arena, place, class_index);
     struct bp_slot **clean = &arena->places[place].clean[class_index];
     struct bp_slot *slot = *clean;
@@ -459,7 +465,7 @@ void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot)
 {
     BP_ASSERT(slot->live == NULL);
     (void)bp_lock_acquire(&arena->lock);
-    if (BP_UNLIKELY(arena->secret != 0))
+    if (BP_UNLIKELY(bp_arena_is_hardened(arena)))
         slot = detain_locked(arena, slot);
     if (slot) {
         struct bp_slot **clean = &arena->places[bp_slot_place(arena, slot)].clean[slot->class_index];

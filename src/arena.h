@@ -14,7 +14,9 @@
  *            clean - a free slot whose pages were given back
  * Owns:      slots that were never handed out, and clean ones. Every other slot belongs to a thread cache, a shard or
  *            the program.
- * Locking:   arena->lock (BP_RANK_ARENA) for spans and clean lists. Under it only the commit of address space.
+ * Locking:   arena->lock (BP_RANK_ARENA) for spans and clean lists. System calls under it: making address
+ *            space accessible, binding it, refusing huge pages there; for a program that limits itself, unmapping or
+ *            mapping anew; giving back slack; asking where pages are, for a report.
  * Invariant: bytes of a slot from dirty_bytes to its stride are zero and not resident.
  *            pins.bytes == sum of dirty_bytes over all slots that are pinned.
  * Failure:   NULL or a negative errno; nothing changed.
@@ -44,7 +46,7 @@ enum bp_across { BP_ACROSS_UNKNOWN, BP_ACROSS_YES, BP_ACROSS_NO };
 
 /* Who may touch which field follows from who owns the slot; see the table in src/README.md. */
 struct bp_slot {
-    _Alignas(BP_CACHELINE_BYTES) char *home; /* slot base + colour; what a request without alignment gets */
+    _Alignas(BP_CACHELINE_BYTES) char *home; /* slot base + colour; blocks begin here, or before for their alignment */
     char *live;           /* the pointer that the program holds, or that and a mark; NULL while free */
     size_t size_bytes;    /* as requested, while live */
     size_t dirty_bytes;   /* from the slot base, whole pages: what may be resident or not zero */
@@ -82,7 +84,7 @@ struct bp_span {
     unsigned stride_shift;  /* const */
     unsigned place;         /* const */
     size_t class_index;     /* const */
-    size_t slot_count;      /* const */
+    size_t slot_count;      /* lock: lowered by bp_arena_shrink() */
     size_t carved_count;    /* lock: slots handed out at least once */
     size_t committed_bytes; /* lock: from base */
 };
@@ -132,7 +134,7 @@ struct bp_arena {
     struct bp_meta *meta;                          /* const */
     struct bp_budget *budget;                      /* const */
     void *reservation;                             /* const: as mapped, before alignment */
-    size_t reservation_bytes;                      /* lock */
+    size_t reservation_bytes;                      /* const */
     _Atomic(bool) commit_is_charged;               /* commit page by page instead of span by span; relaxed */
     _Atomic(bool) has_guards;                      /* hardened slots get guards rather than protection; relaxed */
     _Atomic(bool) can_move;                        /* the kernel can, and no page is charged where it lies; relaxed */
@@ -228,7 +230,8 @@ BP_ALWAYS_INLINE size_t bp_arena_offset(struct bp_arena *arena, const void *p)
 
 BP_ALWAYS_INLINE bool bp_arena_contains(struct bp_arena *arena, const void *p)
 {
-    return bp_arena_offset(arena, p) < bp_load_relaxed(&arena->bytes);
+    size_t offset = bp_arena_offset(arena, p);
+    return offset < bp_load_acquire(&arena->bytes); /* pairs with release in bp_arena_init(), for the table of owners */
 }
 
 /* The owner record of the unit at an offset within the arena. */
@@ -288,6 +291,11 @@ BP_ALWAYS_INLINE char *bp_slot_block(const struct bp_slot *slot)
     return (char *)(live & ~BP_TAINT_MARK); // NOLINT(performance-no-int-to-ptr)
 }
 
+BP_ALWAYS_INLINE bool bp_arena_is_hardened(const struct bp_arena *arena)
+{
+    return arena->secret != 0;
+}
+
 /* The slot whose live block is `p`, which may be any pointer; NULL when there is none. */
 static inline struct bp_slot *bp_arena_live_slot(struct bp_arena *arena, const void *p)
 {
@@ -296,7 +304,7 @@ static inline struct bp_slot *bp_arena_live_slot(struct bp_arena *arena, const v
     struct bp_owner *owner = bp_owner_at(arena, bp_arena_offset(arena, p));
     uintptr_t records = bp_owner_records(owner);
     struct bp_slot *slot = records != 0 ? bp_slot_of(records, owner, p) : NULL;
-    return slot && slot->live && bp_slot_block(slot) == p ? slot : NULL;
+    return slot && bp_slot_block(slot) == p ? slot : NULL;
 }
 
 /*
@@ -322,6 +330,11 @@ BP_ALWAYS_INLINE bool bp_slot_is_tainted(const struct bp_slot *slot)
 BP_ALWAYS_INLINE bool bp_slot_wants_huge(const struct bp_slot *slot)
 {
     return __atomic_load_n(&slot->wants_huge, __ATOMIC_RELAXED);
+}
+
+static inline void bp_slot_want_huge(struct bp_slot *slot)
+{
+    __atomic_store_n(&slot->wants_huge, true, __ATOMIC_RELAXED);
 }
 
 /* Can the memory of a free buffer of so many bytes serve another class? */
@@ -410,14 +423,13 @@ int bp_arena_map_zeros(struct bp_arena *arena, const struct bp_slot *slot, char 
 /* --- what arena.c and its parts share ----------------------------------------------------------------------------- */
 
 void bp_arena_set_dirty(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_bytes);
-/* Takes memory of a place into the footprint, and out of it; the last one whatever the limit. */
+/* Takes memory of a place into the footprint: if there is room for it, or whatever the limit; and out of it. */
 bool bp_arena_charge(struct bp_arena *arena, unsigned place, size_t bytes);
+void bp_arena_charge_anyway(struct bp_arena *arena, unsigned place, size_t bytes);
 void bp_arena_uncharge(struct bp_arena *arena, unsigned place, size_t bytes);
-void bp_arena_add_to_place(struct bp_arena *arena, unsigned place, size_t bytes);
 /* Maps anew what of a slot that is not in use; one with guards only as a whole. */
 int bp_arena_map_anew(struct bp_arena *arena, struct bp_slot *slot, char *start, size_t bytes);
 /* Binds a range of a place whose binding went with what was mapped there. */
 void bp_arena_bind(const struct bp_arena *arena, unsigned place, void *start, size_t bytes);
-void bp_slot_want_huge(struct bp_slot *slot);
 
 #endif

@@ -40,8 +40,8 @@ void bp_arena_set_dirty(struct bp_arena *arena, struct bp_slot *slot, size_t dir
     slot->room_bytes = dirty_bytes > colour ? dirty_bytes - colour : 0;
 }
 
-/* The footprint grows by memory of a place, whatever the limit. */
-void bp_arena_add_to_place(struct bp_arena *arena, unsigned place, size_t bytes)
+/* Only where there are several places. */
+static void add_to_place(struct bp_arena *arena, unsigned place, size_t bytes)
 {
     if (arena->place_count > 1)
         bp_add_relaxed(&arena->places[place].footprint_bytes, bytes);
@@ -51,8 +51,14 @@ bool bp_arena_charge(struct bp_arena *arena, unsigned place, size_t bytes)
 {
     if (!bp_budget_charge_footprint(arena->budget, bytes))
         return false;
-    bp_arena_add_to_place(arena, place, bytes);
+    add_to_place(arena, place, bytes);
     return true;
+}
+
+void bp_arena_charge_anyway(struct bp_arena *arena, unsigned place, size_t bytes)
+{
+    bp_add_relaxed(&arena->budget->footprint_bytes, bytes);
+    add_to_place(arena, place, bytes);
 }
 
 void bp_arena_uncharge(struct bp_arena *arena, unsigned place, size_t bytes)
@@ -149,8 +155,7 @@ int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_b
     if (bp_huge_must_renew(&arena->huge, slot->class_index) &&
         bp_huge_extended(&arena->huge, slot->class_index, bp_slot_base(arena, slot), before_bytes, dirty_bytes) &&
         arena->numa)
-        (void)bp_numa_bind_reserved(arena->numa, bp_slot_place(arena, slot), bp_slot_base(arena, slot) + before_bytes,
-                                    added);
+        bp_numa_bind_reserved(arena->numa, bp_slot_place(arena, slot), bp_slot_base(arena, slot) + before_bytes, added);
     if (BP_UNLIKELY(arena->pins.wanted))
         pin(arena, slot, before_bytes);
     return 0;

@@ -43,8 +43,8 @@ static bool may_have_started(const struct bp_slot *slot, const char *p)
 static enum kind describe(struct bp_text *line, const struct bp_slot *slot, const char *p)
 {
     const char *live = bp_slot_block(slot);
-    size_t size_bytes = slot->size_bytes;
-    if (!slot->live) {
+    size_t size_bytes = bp_slot_size_bytes(slot);
+    if (!live) {
         bool freed = may_have_started(slot, p);
         bp_text_add(line, freed ? "a block that is free already" : "inside a block that is free");
         return freed ? FREED : INSIDE_FREED;
@@ -70,7 +70,7 @@ void bp_misuse_pointer(struct bp_arena *arena, enum bp_on_error on_error, const 
         return;
     }
     /* Where blocks start; hardened ones end where they should instead. */
-    if ((uintptr_t)p % (arena->secret != 0 ? _Alignof(max_align_t) : BP_COLOUR_STEP_BYTES) != 0)
+    if ((uintptr_t)p % (bp_arena_is_hardened(arena) ? _Alignof(max_align_t) : BP_COLOUR_STEP_BYTES) != 0)
         bp_text_add(&line, "unaligned, ");
     struct bp_owner *owner = bp_owner_at(arena, bp_arena_offset(arena, p));
     uintptr_t records = bp_owner_records(owner);

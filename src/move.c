@@ -70,11 +70,6 @@ static bool crosses_seam(const struct bp_slot *slot, size_t start_page, size_t e
     return slot->seam_count > BP_SEAMS_MAX;
 }
 
-void bp_slot_want_huge(struct bp_slot *slot)
-{
-    __atomic_store_n(&slot->wants_huge, true, __ATOMIC_RELAXED);
-}
-
 static void grant_moves(struct bp_arena *arena)
 {
     size_t granted = bp_load_relaxed(&arena->moves_granted);
@@ -251,8 +246,7 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
         if (front_bytes > 0 && error == 0) {
             /* The front of `to` is empty but counts as dirty, which is a bound; what moved counts once more. */
             bp_arena_set_dirty(arena, spare, front_bytes);
-            bp_add_relaxed(&arena->budget->footprint_bytes, front_bytes);
-            bp_arena_add_to_place(arena, bp_slot_place(arena, spare), front_bytes);
+            bp_arena_charge_anyway(arena, bp_slot_place(arena, spare), front_bytes);
         }
         return -ENOMEM;
     }
@@ -265,8 +259,7 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
     bp_arena_set_dirty(arena, spare, front_bytes);
     bp_arena_set_dirty(arena, to, bp_max(present_bytes, dirty_bytes));
     if (rest_bytes > 0) {
-        bp_add_relaxed(&arena->budget->footprint_bytes, from->dirty_bytes);
-        bp_arena_add_to_place(arena, bp_slot_place(arena, from), from->dirty_bytes);
+        bp_arena_charge_anyway(arena, bp_slot_place(arena, from), from->dirty_bytes);
         (void)bp_arena_purge(arena, from, 0);
     } else {
         bp_arena_set_dirty(arena, from, 0);

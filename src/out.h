@@ -25,7 +25,7 @@ struct bp_text {
  * (as in %8zu, %-10s). No floating point: callers scale to integers.
  */
 void bp_text_add(struct bp_text *text, const char *format, ...) BP_PRINTF(2, 3);
-/* Appends a byte count in the largest unit that divides it or keeps three digits, such as 64K or 1.5G. */
+/* Appends a byte count in the largest unit that it reaches, below 100 with a decimal, cut off: such as 64K or 1.5G. */
 void bp_text_add_bytes(struct bp_text *text, size_t bytes);
 /* Makes it one line that no terminal obeys, whatever the names and values in it hold: control characters become "?". */
 void bp_text_clean(struct bp_text *text);

@@ -7,9 +7,10 @@
  * Why:    that is how vectors grow. What the larger block has beyond the copy is not there yet, and will be; were the
  *         old block kept as well, the process would hold half as much again as without us, just where it is largest.
  * How:    the last large block that got fresh memory is remembered. When a smaller one is freed, the kernel is asked of
- *         a few pages: if the larger one was touched as far as the smaller one reaches, what it lacks behind that is
- *         not kept of the smaller one.
- * Cost:   a block is looked at like this once, so for every fresh byte at most one is given back early.
+ *         a few pages: if the larger one was touched as far as the smaller one reaches, as much
+ *         of the smaller one is given back as the larger one has yet to touch.
+ * Cost:   it happens to a larger block once, so for every fresh byte at most one is given back early; until then each
+ *         free of a smaller large one asks of up to sixteen pages.
  * Layer:  3. Hints only; relaxed.
  */
 #include "arena.h"

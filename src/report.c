@@ -238,7 +238,7 @@ static void add_attributes(struct bp_text *text, const struct bp_stats_snapshot 
     const size_t *counters = stats->counters;
     if (counters[BP_COUNT_renewed] + counters[BP_COUNT_lost] > 0)
         bp_text_add(text,
-                    "bufpool: mapped anew, as the program had changed attributes: %zu, unseen %zu; given up %zu\n",
+                    "bufpool: slots mapped anew %zu, of these for changes that only the kernel saw %zu; given up %zu\n",
                     counters[BP_COUNT_renewed], counters[BP_COUNT_unseen], counters[BP_COUNT_lost]);
     if (stats->pinned_bytes + stats->pins_refused > 0) {
         add_amount(text, "bufpool: pinned", stats->pinned_bytes);

@@ -25,8 +25,8 @@ void bp_scrub_range(struct bp_arena *arena, struct bp_clear *clear, struct bp_sl
 void bp_scrub_block(struct bp_arena *arena, struct bp_clear *clear, struct bp_slot *slot,
                     struct bp_counters *counters);
 /*
- * A live block that ended at `from_bytes` ends at `to_bytes` now. Of the slot, `warm_bytes` may have been other than
- * zero before that.
+ * A live block that ended at `before_bytes` ends at `after_bytes` now. Of the slot, `warm_bytes` may have been other
+ * than zero before that.
  */
 void bp_scrub_resized(struct bp_arena *arena, struct bp_clear *clear, enum bp_scrub when, struct bp_slot *slot,
                       size_t before_bytes, size_t after_bytes, size_t warm_bytes, struct bp_counters *counters);

@@ -64,7 +64,7 @@ static inline unsigned bp_shard_in(const struct bp_shards *shards, unsigned plac
 
 /*
  * Up to `count` free buffers of the class from one shard. The first is the one whose memory fits `dirty_bytes` best;
- * the others follow while all of them together stay below `bytes_max`. They are no longer charged as cached.
+ * the others follow while all of them together stay within `bytes_max`. They are no longer charged as cached.
  */
 struct bp_chain bp_shard_pop(struct bp_shards *shards, unsigned shard, size_t class_index, size_t dirty_bytes,
                              size_t count, size_t bytes_max, struct bp_counters *counters);
@@ -78,7 +78,7 @@ void bp_shard_push(struct bp_shards *shards, unsigned shard, size_t class_index,
 /* As bp_shard_push(), for buffers that nobody needed for a while. */
 void bp_shard_push_cold(struct bp_shards *shards, unsigned shard, size_t class_index, struct bp_chain chain,
                         struct bp_counters *counters);
-/* Purges free slots that are charged as nothing, and gives them to the arena. Returns the bytes given back. */
+/* Purges free slots that are not charged as cached, and gives them to the arena. Returns the bytes given back. */
 size_t bp_shards_drop(struct bp_shards *shards, struct bp_chain chain);
 
 /* Makes cold what nobody needed since the last sweep. */

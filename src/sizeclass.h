@@ -2,7 +2,8 @@
 #ifndef BP_SIZECLASS_H
 #define BP_SIZECLASS_H
 /*
- * Size classes: one for every power of two of slot stride, from 4 KiB to 32 GiB.
+ * Size classes: one for every power of two of slot stride, from 4 KiB (a page, which no request fits with
+ * its colour) to 32 GiB.
  *
  * Why:   address space is free, memory is not. A power-of-two stride makes class and slot number a bit count and a
  *        shift; a buffer touches only the pages it was asked for, so the rest of the stride costs nothing.

@@ -33,8 +33,9 @@ static void ask(struct batch *batch)
         struct bp_survey *survey = &batch->surveys[batch->places[i]];
         unsigned node = batch->arena->numa->places[batch->places[i]].node;
         bool misplaced = node != BP_NO_NODE && (unsigned)nodes[i] != node;
-        *(slot->live ? &survey->live_pages : &survey->cached_pages) += 1;
-        *(slot->live ? &survey->live_misplaced : &survey->cached_misplaced) += misplaced;
+        bool is_live = bp_slot_block(slot) != NULL;
+        *(is_live ? &survey->live_pages : &survey->cached_pages) += 1;
+        *(is_live ? &survey->live_misplaced : &survey->cached_misplaced) += misplaced;
     }
     batch->count = 0;
 }
@@ -61,7 +62,7 @@ static void visit(struct bp_arena *arena, size_t counts[BP_PLACES_MAX], struct b
         size_t step = counts[span->place] / SLOTS_MAX + 1;
         for (size_t i = 0; i < span->carved_count; i++) {
             const struct bp_slot *slot = &span->slots[i];
-            size_t dirty_bytes = slot->dirty_bytes;
+            size_t dirty_bytes = bp_slot_dirty_bytes(slot);
             if (dirty_bytes != 0 && seen[span->place]++ % step == 0 && batch)
                 add_slot(batch, span->place, slot, dirty_bytes);
         }

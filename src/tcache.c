@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/single_threaded.h>
 
-#include "os.h"
 
 /* Less than this is not kept of a buffer that passes the budget: moving it would not pay. */
 enum { KEEP_MIN_BYTES = 256 * 1024 };
@@ -28,7 +27,10 @@ static int exit_key_error;
 /* The pools that live, by id. */
 static _Atomic(struct bp_tcaches *) pools[BP_POOLS_MAX];
 
-/* Held by threads that end while they look at a pool, and alone by who destroys that; before all other locks. */
+/*
+ * Held by threads that end while they look at a pool, and alone by whoever destroys that. Before all locks of a pool,
+ * after bufpool.c's.
+ */
 #define ENDS PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
 static pthread_rwlock_t ends[BP_POOLS_MAX] = {ENDS, ENDS, ENDS, ENDS, ENDS, ENDS, ENDS, ENDS};
 

@@ -28,10 +28,11 @@ _Static_assert(BP_CLASS_COUNT <= 32, "a bit for each class");
 
 /*
  * What a hit touches. head_block repeats what head leads to: a free stores the pointer it was given there before the
- * slot's record is found, and the next allocation loads it without waiting for that (9 cycles of a pair of 29).
+ * slot's record is found, and the next allocation loads it without waiting for that (9 cycles of a pair of 29). An
+ * alignment may have put that before home; room_bytes counts from home, so there is room.
  */
 struct bp_bin {
-    _Alignas(BP_CACHELINE_BYTES) char *head_block; /* owner: the block of head; NULL when the bin is empty */
+    _Alignas(BP_CACHELINE_BYTES) char *head_block; /* owner: where the next block begins; NULL when the bin is empty */
     struct bp_slot *head;         /* owner: newest first */
     _Atomic(size_t) cached_bytes; /* owner writes, the report reads; so are all counts */
     size_t allowance_bytes;       /* owner: how far cached_bytes may rise without asking */
@@ -64,7 +65,7 @@ struct bp_tcache {
     struct bp_bin bins[BP_CLASS_COUNT];
     _Atomic(size_t) allowance_bytes; /* owner writes */
     struct bp_tcaches *caches;       /* const */
-    struct bp_thread *thread;        /* const: the owner's; NULL in the orphan cache */
+    struct bp_thread *thread;        /* lock of caches, but for the owner: whose it is; NULL in the orphan cache */
     struct bp_tcache *next;          /* lock of caches */
     struct bp_tcache *previous;      /* lock of caches */
     struct bp_tcache *older;         /* const: the record that was made before this one */
@@ -145,7 +146,7 @@ BP_ALWAYS_INLINE struct bp_tcache *bp_thread_begin(unsigned id)
 
 BP_ALWAYS_INLINE void bp_thread_end(void)
 {
-    bp_store_release(&bp_thread.busy, false); /* pairs with acquire in bp_tcaches_drain() */
+    bp_store_release(&bp_thread.busy, false); /* pairs with acquire in drain.c: comes_to_rest(), bp_tcaches_drain() */
 }
 
 /*
@@ -176,7 +177,8 @@ void bp_tcache_flush(struct bp_tcache *cache);
 
 /*
  * Moves what threads hold that are not in the middle of an operation to the shards: of all threads, or of those with
- * buffers of a class of which they took none since the last call. Buffers of such classes become cold. The thread
+ * buffers of a class of which they took none since the last call. Buffers of such classes become cold; where the caches
+ * of all threads are drained, everything does. The thread
  * starts with a new cache when it comes back. Returns the number of caches drained, and counts them in `counters`. Not
  * for a thread that is in the orphan cache.
  */
@@ -285,8 +287,8 @@ BP_ALWAYS_INLINE void *bp_tcache_pop(struct bp_tcache *cache, size_t class_index
     if (BP_UNLIKELY(!block))
         return NULL;
     /*
-     * The newest buffer will do if its memory is enough (the difference wraps if not) and not more than twice too
-     * much; otherwise the slow path looks for a better one.
+     * The newest buffer will do if its memory is enough (the difference wraps if not) and at most twice
+     * what is needed; otherwise the slow path looks for a better one.
      */
     struct bp_slot *slot = bin->head;
     if (BP_UNLIKELY(slot->room_bytes - size_bytes > size_bytes))

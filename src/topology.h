@@ -4,8 +4,9 @@
 /*
  * Topology: which memory nodes the machine has, which CPUs are near them and how far they are from each other.
  *
- * Why:     memory of another node takes two to three times as long. Read from /sys once, when a pool is made, and only
- *          where more than one node has memory that this process may use.
+ * Why:     memory of another node takes two to three times as long. Which CPUs are near, and how far nodes are, is read
+ *          from /sys once, when a pool is made, and only where more than one node has memory that this process may use;
+ *          which have memory when the nodes change that it may use (budget.h); how much is free now and then (numa.h).
  * Layer:   0.
  * Why not libnuma: its constructor reads all of this in every process that loads it and allocates while it does; what
  *          is wanted here are five small files and four system calls.
