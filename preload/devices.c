@@ -92,7 +92,9 @@ static void leave(void)
     }
 }
 
-/* Who watches munmap may wait for a lock whose holder frees a block, and live blocks are trimmed under our locks. */
+/*
+ * Whoever watches munmap may wait for a lock whose holder frees a block, and live blocks are trimmed under our locks.
+ */
 static void keep_slack(void)
 {
     struct bp_pool *pool = bp_process_pool_peek();

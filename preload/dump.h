@@ -16,7 +16,7 @@
 extern BP_HIDDEN const char *bp_dump_mode;
 extern BP_HIDDEN const char *bp_dump_mode_reason;
 
-/* What was asked for and not answered yet. Who changes it calls bp_ticker_hurry() after that. */
+/* What was asked for and not answered yet. Whoever changes it calls bp_ticker_hurry() after that. */
 enum { BP_ASKED_REPORT = 1, BP_ASKED_TRIM = 2 };
 extern BP_HIDDEN _Atomic(unsigned) bp_dump_asked;
 

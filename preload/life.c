@@ -83,7 +83,7 @@ static const char *reason_to_stay_out(const struct bp_options *options)
 /*
  * The lock of the C library's list of streams, which a thread may take again that holds it.
  *
- * fork() takes it, with several threads, after our handlers have run. Who holds it may wait for a stream (fflush of
+ * fork() takes it, with several threads, after our handlers have run. Whoever holds it may wait for a stream (fflush of
  * all) whose holder waits for memory (getline): our locks come after it, as the C library's own malloc's do. In the
  * child fork() makes it new.
  */

@@ -70,8 +70,9 @@ static void *find_next(size_t index)
 extern int numa_available(void) __attribute__((weak));
 
 /*
- * All are looked for at the start: at a call the loader's lock may be held by who waits for the caller (the constructor
- * of a library that is being loaded), or by who is not in this forked child; and the caller may ask dlerror() next.
+ * All are looked for at the start: at a call the loader's lock may be held by a thread that waits for the caller (the
+ * constructor of a library that is being loaded), or by one that is not in this forked child; and the caller may ask
+ * dlerror() next.
  */
 __attribute__((constructor)) static void find_all(void)
 {

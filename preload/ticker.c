@@ -48,7 +48,7 @@ static const struct bp_real *calls_for_now(void)
 /*
  * After every change of what calls_for_now() looks at, in threads and signal handlers alike: makes the table and the
  * limit of the hit path agree. They are words that other threads read, any value will do for a while; but the last one
- * stays, so who writes looks again after that. The first fence lets the change be seen before what follows from it:
+ * stays, so whoever writes looks again after that. The first fence lets the change be seen before what follows from it:
  * whoever writes after us finds it when he looks again. tests/models/table.pml is this.
  */
 static void set_calls(void)

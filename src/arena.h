@@ -308,15 +308,15 @@ static inline struct bp_slot *bp_arena_live_slot(struct bp_arena *arena, const v
 }
 
 /*
- * As the field, of a live slot, for who is in no operation or does not know yet that it found its cache gone: another
- * thread may be lowering it (bp_arena_trim_live).
+ * As the field, of a live slot, for a thread that is in no operation or does not know yet that it found its cache gone:
+ * another thread may be lowering it (bp_arena_trim_live).
  */
 BP_ALWAYS_INLINE size_t bp_slot_dirty_bytes(const struct bp_slot *slot)
 {
     return __atomic_load_n(&slot->dirty_bytes, __ATOMIC_RELAXED);
 }
 
-/* As the field, for who does not have the slot: of the block it has or, while it is free, had last. */
+/* As the field, for a thread that does not have the slot: of the block it has or, while it is free, had last. */
 BP_ALWAYS_INLINE size_t bp_slot_size_bytes(const struct bp_slot *slot)
 {
     return __atomic_load_n(&slot->size_bytes, __ATOMIC_RELAXED);

@@ -9,7 +9,7 @@
 #include "os.h"
 #include "tcache.h"
 
-/* How often an operation of another thread may be found under way by who waits for it. */
+/* How often an operation of another thread may be found under way by a thread that waits for it. */
 static const int rest_tries[] = {[BP_WAIT_NOT] = 1, [BP_WAIT_A_MOMENT] = 200};
 
 /* Looks of which classes the owner took nothing since the last look. True when it holds buffers of one of them. */

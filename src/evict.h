@@ -10,7 +10,7 @@
  *        is cached of the old ones, so nothing is gained by purging that. For those that cannot (small ones, an old
  *        kernel, memory that is charged as it is committed) sweeps come by demand, too: when as much as may be cached
  *        has been refused, nobody waits for the clock. What was not needed while that much was, becomes cold and makes
- *        room. So it is with BUFPOOL_DECAY_MS=0.
+ *        room. The same with BUFPOOL_DECAY_MS=0.
  * clockpro: CLOCK-Pro (Jiang, Chen, Zhang, 2005) for buffers. A newcomer enters on trial and may push out what is on
  *        trial, but not what has proven itself; what is asked for again has. As buffers of a class are interchangeable,
  *        all that it keeps is bytes per class (struct bp_evict_class):

@@ -182,7 +182,7 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
     return 0;
 }
 
-/* All pages of a free slot moved away. Advice to the kernel did not, and must not be found by who uses it next. */
+/* All pages of a free slot moved away. Advice to the kernel did not, and must not be found by whoever uses it next. */
 static void forget_advice(struct bp_arena *arena, struct bp_slot *empty)
 {
     if (bp_slot_wants_huge(empty) || bp_huge_must_renew(&arena->huge, empty->class_index))

@@ -81,7 +81,7 @@ unsigned bp_numa_choose(struct bp_numa *numa, unsigned choice);
 /* Binds a range of a place. Counted when the kernel refuses; its pages then come from anywhere. */
 int bp_numa_bind(struct bp_numa *numa, unsigned place, void *address, size_t bytes, bool move);
 /*
- * As well, for huge pages of the reserved pool: a node that has none left ends a program that is bound to it, so this
+ * The same for huge pages of the reserved pool: a node that has none left ends a program that is bound to it, so this
  * is a wish whatever the place.
  */
 void bp_numa_bind_reserved(struct bp_numa *numa, unsigned place, void *address, size_t bytes);

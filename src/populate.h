@@ -9,8 +9,8 @@
  * How:    one page in 64, a canary, is never asked for: if it is resident, the program has touched it. A fresh block of
  *         a class is populated when the last ones in a row that were fresh had sixteen times its size and were touched;
  *         one that was not starts the count anew. A block that grows is its own witness: it gets a sixteenth of what
- *         it has if that was touched to its end, or nearly, as who appends in pieces may find no room for the last one.
- *         So what is populated and not touched stays below a sixteenth of what was.
+ *         it has if that was touched to its end, or nearly, as a program that appends in pieces may find no room for
+ *         the last one. So what is populated and not touched stays below a sixteenth of what was.
  * Layer:  3. Stateless but for hints; relaxed.
  * Limits: with several threads only small blocks, as others may be about to touch a large one, all at once and each
  *         near its own memory. Nothing where pages come in larger pieces anyway: a canary would be resident with its

@@ -13,7 +13,7 @@
  *               what is hot goes, and half as much as usual may be cached
  *            3  and again, or a limit could not be kept: everything goes, and an eighth may be cached
  *          A look that finds nothing lowers it by one, so that what may be cached grows back step by step.
- * Layer:   8. No thread, no file descriptors: files are read at once and closed. Who waits for the kernel's
+ * Layer:   8. No thread, no file descriptors: files are read at once and closed. Whoever waits for the kernel's
  *          notifications passes them on (bp_decay_notify).
  * Locking: `notice` is anybody's. The rest belongs to the thread that ticks (decay.h).
  * Errors:  a file that cannot be read says nothing. If none can, nobody looks again, but notices are heard.

@@ -27,7 +27,7 @@ struct bp_taken bp_supply_take(struct bp_pool *pool, struct bp_tcache *cache, si
 /* A free buffer of this very class from the thread's cache or a shard, or NULL. */
 struct bp_slot *bp_supply_take_warm(struct bp_pool *pool, struct bp_tcache *cache, size_t class_index,
                                     size_t dirty_bytes, enum bp_source *ret_source);
-/* As well, from the shards of a place. */
+/* The same from the shards of a place. */
 struct bp_slot *bp_supply_take_shared(struct bp_pool *pool, struct bp_tcache *cache, unsigned place,
                                       size_t class_index, size_t wanted);
 /*

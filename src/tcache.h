@@ -116,12 +116,13 @@ struct bp_tcaches {
 };
 
 /*
- * A thread's caches. Never NULL: bp_tcache_none before the first miss, bp_tcache_gone after the end. Both are empty and
- * full at once, so every operation on them takes the slow path.
+ * A thread's caches. Never NULL: bp_tcache_none before the first miss, bp_tcache_gone after the end. Both hold
+ * nothing and have no room, so every operation on them takes the slow path.
  *
- * busy is set around every operation, by plain stores. Who wants to drain an idle thread's cache replaces the pointer
- * by bp_tcache_none, makes every CPU of the process pass a memory barrier, and then looks at busy: when it is clear, no
- * operation is under way and the next one will find the replacement. So the owner pays two stores and no barrier.
+ * busy is set around every operation, by plain stores. Whoever wants to drain an idle thread's cache replaces the
+ * pointer by bp_tcache_none, makes every CPU of the process pass a memory barrier, and then looks at busy: when it is
+ * clear, no operation is under way and the next one will find the replacement. So the owner pays two stores and no
+ * barrier.
  */
 struct bp_thread {
     uint32_t place_keys[BP_POOLS_MAX]; /* the place of the cache, as in a key; behind busy a pair takes 0.1 ns more */
@@ -186,8 +187,9 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
 
 /*
  * Calls `work` while no other thread is in the middle of an operation; slow ones that would begin meanwhile wait.
- * False, and it was not called, where one does not end within a moment (or is under way at all, for who does not wait)
- * or nobody can tell. The other threads' caches are drained by that. Not for a thread that is in the orphan cache.
+ * False, and it was not called, where one does not end within a moment (or is under way at all, for one that does not
+ * wait) or nobody can tell. The other threads' caches are drained by that. Not for a thread that is in the orphan
+ * cache.
  */
 enum bp_patience { BP_WAIT_NOT, BP_WAIT_A_MOMENT };
 bool bp_tcaches_at_rest(struct bp_tcaches *caches, enum bp_patience patience, void (*work)(void *context),
