@@ -86,10 +86,14 @@ static void *grow_by_moving(struct bp_pool *pool, struct bp_slot *slot, size_t s
         bp_arena_align_with(&pool->arena, target, slot);
         bp_arena_align_with(&pool->arena, spare, target);
     }
+    /* Where there is no room to grow, a slot may begin too late for the block itself. */
+    size_t held_bytes = target ? target->dirty_bytes : 0;
+    bool fits = target && bp_arena_settle(&pool->arena, target, size_bytes, 1);
     size_t target_bytes = target ? target->dirty_bytes : 0;
+    bp_count(&cache->counters, BP_COUNT_settled_bytes, held_bytes - target_bytes);
     size_t warm_bytes = bp_max(moved_bytes, target_bytes);
     char *block = NULL;
-    if (target && spare && spare->dirty_bytes == 0 &&
+    if (fits && spare && spare->dirty_bytes == 0 &&
         bp_arena_settle(&pool->arena, spare, moved_bytes, 1) && /* it may get as much as the target had */
         bp_arena_relocate(&pool->arena, slot, target, spare, extent) == 0) {
         block = bp_slot_block(target);

@@ -35,9 +35,8 @@ static size_t class_of(const char *block)
 }
 
 /* A block that grows by halves, every byte checked that it had. */
-static char *grow_to(size_t to_bytes)
+static char *grow_from(size_t bytes, size_t to_bytes)
 {
-    size_t bytes = FROM_BYTES;
     char *block = bp_pool_alloc_slow(&pool, bytes, 1);
     stamp(block, 0, bytes, 3);
     while (bytes < to_bytes) {
@@ -48,6 +47,11 @@ static char *grow_to(size_t to_bytes)
         bytes = more_bytes;
     }
     return block;
+}
+
+static char *grow_to(size_t to_bytes)
+{
+    return grow_from(FROM_BYTES, to_bytes);
 }
 
 Test(growth, a_block_gets_the_room_that_those_before_it_needed)
@@ -152,4 +156,23 @@ Test(growth, where_addresses_are_few_a_block_gets_what_it_needs)
     bp_store_relaxed(&pool.arena.bytes, 64 * 4 * BP_MIB);
     check_size(bp_growth_class(&pool.growth, &pool.arena, 0, LARGE_CLASS - 6), LARGE_CLASS - 4);
     check_size(bp_growth_class(&pool.growth, &pool.arena, 0, LARGE_CLASS), LARGE_CLASS);
+}
+
+/* Slots of large classes begin late, and one without room to grow must not begin too late for the block itself. */
+Test(growth, where_addresses_are_few_a_block_fits_in_what_it_gets)
+{
+    enum { BLOCKS = 4 };
+    const size_t bytes = 64 * BP_MIB - 2 * BP_COLOUR_BYTES;
+    char *blocks[BLOCKS];
+    bp_store_relaxed(&pool.arena.bytes, 64 * 32 * BP_MIB);
+    for (int i = 0; i < BLOCKS; i++) {
+        blocks[i] = grow_from(20 * BP_MIB, bytes);
+        const struct bp_slot *slot = bp_arena_live_slot(&pool.arena, blocks[i]);
+        cr_assert_leq(bp_slot_extent(&pool.arena, slot, blocks[i], bytes), bp_slot_reach_bytes(&pool.arena, slot));
+    }
+    for (int i = 0; i < BLOCKS; i++) {
+        cr_assert(stamp_holds(blocks[i], 0, bytes, 3));
+        bp_pool_free_slow(&pool, blocks[i]);
+    }
+    check_size(audit_pool(&pool).live_count, 0);
 }
