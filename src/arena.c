@@ -464,6 +464,8 @@ struct bp_slot *bp_arena_take(struct bp_arena *arena, unsigned place, size_t cla
 void bp_arena_put(struct bp_arena *arena, struct bp_slot *slot)
 {
     BP_ASSERT(slot->live == NULL);
+    if (slot->torn)
+        return;
     (void)bp_lock_acquire(&arena->lock);
     if (BP_UNLIKELY(bp_arena_is_hardened(arena)))
         slot = detain_locked(arena, slot);

@@ -135,7 +135,8 @@ static void undo(struct bp_arena *arena, const struct bp_slot *from, size_t from
     /* A kernel that moves nothing across mappings says so by -EFAULT, when it has moved none. */
     bool is_half = error != -EFAULT || moves_across(arena);
     char *target = bp_slot_base(arena, to) + to_bytes;
-    if (bp_os.undo_move(bp_slot_base(arena, from) + from_bytes, target, bytes, is_half)) {
+    if (bp_os.undo_move(bp_slot_base(arena, from) + from_bytes, target, bytes, is_half)) { /* perhaps mapped anew */
+        bp_huge_mapped(&arena->huge, to->class_index, target, bytes);
         bp_arena_bind(arena, bp_slot_place(arena, to), target, bytes);
     } else {
         to->torn = true;

@@ -85,6 +85,21 @@ Test(huge, off_for_all_and_for_good)
     check_size(fake_os.huge_bytes, 0);
 }
 
+/* The kernel may have unmapped the new place before it failed: then that was mapped anew. */
+Test(huge, refused_again_where_a_move_failed)
+{
+    make_inheriting_pool(true);
+    struct bp_slot *from = take(CLASS_64M, 40 * BP_MIB);
+    struct bp_slot *to = take(CLASS_4M, BP_MIB);
+    size_t not_huge_bytes = fake_os.not_huge_bytes;
+    fake_os.move.fail = FAIL_ALWAYS;
+    if (bp_arena_may_move(arena))
+        cr_assert_eq(bp_arena_move(arena, from, to, 2 * BP_MIB), fake_os.move_error);
+    if (fake_os.move.calls > 0)
+        check_size(fake_os.not_huge_bytes - not_huge_bytes, 2 * BP_MIB);
+    check_size(to->dirty_bytes, BP_MIB);
+}
+
 Test(huge, on_as_far_as_a_slot_is_used)
 {
     make_pool(BP_HUGEPAGES_ON);
