@@ -192,6 +192,17 @@ bool bp_arena_is_hole(struct bp_arena *arena, const void *p)
     return records == 0 || !bp_slot_of(records, owner, p)->home;
 }
 
+/* Address space of a place and class that holds nothing. 0 or a negative errno. */
+static int close_empty(const struct bp_arena *arena, unsigned place, size_t class_index, char *start, size_t bytes)
+{
+    int error = bp_os.close(start, bytes);
+    if (error == 0) {
+        bp_huge_mapped(&arena->huge, class_index, start, bytes);
+        bp_arena_bind(arena, place, start, bytes);
+    }
+    return error;
+}
+
 /* What was made accessible in advance, where no slot was carved yet. */
 static void take_back_uncarved_locked(struct bp_arena *arena)
 {
@@ -200,11 +211,8 @@ static void take_back_uncarved_locked(struct bp_arena *arena)
         size_t carved_bytes = span->carved_count << span->stride_shift;
         size_t bytes = span->committed_bytes - bp_min(span->committed_bytes, carved_bytes);
         char *start = span->base + carved_bytes;
-        if (bytes == 0 || bp_os.renew(start, bytes, false) != 0)
-            continue;
-        bp_huge_mapped(&arena->huge, span->class_index, start, bytes);
-        bp_arena_bind(arena, span->place, start, bytes);
-        span->committed_bytes = carved_bytes;
+        if (bytes > 0 && close_empty(arena, span->place, span->class_index, start, bytes) == 0)
+            span->committed_bytes = carved_bytes;
     }
 }
 
@@ -214,8 +222,9 @@ static void take_back_clean_locked(struct bp_arena *arena, const struct bp_arena
         size_t stride_bytes = bp_class_stride_bytes(class_index);
         for (struct bp_slot *slot = place->clean[class_index]; slot; slot = slot->next) {
             char *end = bp_slot_base(arena, slot) + bp_slot_reach_bytes(arena, slot);
-            if (slot->dirty_bytes == 0)
-                (void)bp_arena_map_anew(arena, slot, end - stride_bytes, stride_bytes);
+            if (slot->dirty_bytes == 0 &&
+                close_empty(arena, bp_slot_place(arena, slot), class_index, end - stride_bytes, stride_bytes) == 0)
+                slot->guarded = false;
         }
     }
 }
@@ -235,8 +244,8 @@ void bp_arena_charge_commit(struct bp_arena *arena)
 static void close_piece(struct bp_arena *arena, const struct bp_slot *slot, char *start, size_t bytes,
                         size_t *mappings_left)
 {
-    if (bytes >= CLOSED_MIN_BYTES && *mappings_left >= 2 &&
-        bp_arena_map_zeros(arena, slot, start, bytes, false) == 0)
+    if (bytes >= CLOSED_MIN_BYTES && *mappings_left >= 2 && !slot->torn &&
+        close_empty(arena, bp_slot_place(arena, slot), slot->class_index, start, bytes) == 0)
         *mappings_left -= 2;
 }
 

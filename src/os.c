@@ -114,6 +114,11 @@ static int os_renew(void *address, size_t bytes, bool accessible)
     return accessible || error != 0 ? error : map_over(address, bytes, PROT_NONE);
 }
 
+static int os_close(void *address, size_t bytes)
+{
+    return os_renew(address, bytes, false);
+}
+
 static int advise(void *address, size_t bytes, int advice)
 {
     int saved_errno = errno;
@@ -356,11 +361,12 @@ static int os_fence(void)
 #define KERNEL                                                                                                         \
     {                                                                                                                  \
         .reserve = os_reserve, .map = os_map, .unmap = os_unmap, .commit = os_commit, .renew = os_renew,               \
-        .purge = os_purge, .guard = os_guard, .unguard = os_unguard, .advise_huge = os_advise_huge,                    \
-        .map_huge = os_map_huge, .lock = os_lock, .unlock = os_unlock, .populate = os_populate,                        \
-        .resident = os_resident, .move = os_move, .undo_move = os_undo_move, .mappings_left = os_mappings_left,        \
-        .fence = os_fence, .now_ns = bp_clock_now_ns, .bind = bp_os_bind, .policy = bp_os_policy,                      \
-        .allowed_nodes = bp_os_allowed_nodes, .locate = bp_os_locate, .cpu = bp_os_cpu, .root = "",                    \
+        .close = os_close, .purge = os_purge, .guard = os_guard, .unguard = os_unguard,                                \
+        .advise_huge = os_advise_huge, .map_huge = os_map_huge, .lock = os_lock, .unlock = os_unlock,                  \
+        .populate = os_populate, .resident = os_resident, .move = os_move, .undo_move = os_undo_move,                  \
+        .mappings_left = os_mappings_left, .fence = os_fence, .now_ns = bp_clock_now_ns, .bind = bp_os_bind,           \
+        .policy = bp_os_policy, .allowed_nodes = bp_os_allowed_nodes, .locate = bp_os_locate, .cpu = bp_os_cpu,        \
+        .root = "",                                                                                                    \
     }
 
 const struct bp_os_ops bp_os_default = KERNEL;

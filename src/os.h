@@ -34,6 +34,8 @@ struct bp_os_ops {
      * locks, advice, policies or foreign mappings. Accessible, or as reserve() gives it.
      */
     int (*renew)(void *address, size_t bytes, bool accessible);
+    /* The same of a range without pages, which becomes as reserve() gives it. Nobody need be told of that. */
+    int (*close)(void *address, size_t bytes);
     /* Gives the pages back at once; the next touch reads zero. */
     int (*purge)(void *address, size_t bytes);
     /* Takes the pages of the range away; every access faults from then on, without a mapping of its own for that. */

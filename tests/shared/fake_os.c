@@ -64,6 +64,11 @@ static int fake_renew(void *address, size_t bytes, bool accessible)
     return fails(&fake_os.renew) ? -ENOMEM : bp_os_default.renew(address, bytes, accessible);
 }
 
+static int fake_close(void *address, size_t bytes)
+{
+    return fails(&fake_os.close) ? -ENOMEM : bp_os_default.close(address, bytes);
+}
+
 static int fake_purge(void *address, size_t bytes)
 {
     if (fails(&fake_os.purge))
@@ -238,6 +243,7 @@ void fake_os_install(void)
         .unmap = fake_unmap,
         .commit = fake_commit,
         .renew = fake_renew,
+        .close = fake_close,
         .purge = fake_purge,
         .guard = fake_guard,
         .unguard = fake_unguard,

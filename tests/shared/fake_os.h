@@ -30,6 +30,7 @@ extern struct fake_os {
     struct fake_call map;
     struct fake_call commit;
     struct fake_call renew;
+    struct fake_call close;
     struct fake_call purge;
     struct fake_call guard;
     struct fake_call unguard;

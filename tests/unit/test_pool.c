@@ -346,6 +346,19 @@ Test(pool, where_taking_it_would_call_others_live_blocks_keep_it)
     release(block);
 }
 
+/* That is done under locks, and who watches memory that goes may wait for who waits for them. */
+Test(pool, what_has_no_pages_is_closed_without_telling_anybody)
+{
+    release(allocate(3 * BP_MIB));
+    char *block = allocate(100 * BP_MIB);
+    (void)bp_pool_trim(&pool);
+    size_t renewals = fake_os.renew.calls;
+    bp_pool_charge_commit(&pool);
+    check_size(fake_os.renew.calls, renewals);
+    cr_assert_geq(fake_os.close.calls, 3); /* behind the block, the clean slot, and what is behind that */
+    release(block);
+}
+
 Test(pool, a_calloc_that_drops_pages_keeps_none_behind_them)
 {
     char *large = allocate(1000 * BP_MIB);
