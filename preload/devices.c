@@ -95,9 +95,8 @@ static void leave(void)
 /*
  * Whoever watches munmap may wait for a lock whose holder frees a block, and live blocks are trimmed under our locks.
  */
-static void keep_slack(void)
+static void keep_slack(struct bp_pool *pool)
 {
-    struct bp_pool *pool = bp_process_pool_peek();
     if (pool && !bp_load_relaxed(&pool->caches.keeps_slack))
         bp_store_relaxed(&pool->caches.keeps_slack, true);
 }
@@ -107,9 +106,11 @@ bool bp_devices_look(void)
     look();
     if (BP_LIKELY(!bp_load_acquire(&is_found)))
         return false; /* acquire: pairs with release in look() */
-    keep_slack();
-    if (bp_process_options.devices == BP_DEVICES_POOL)
+    if (bp_process_options.devices == BP_DEVICES_POOL) { /* made now, if this is the first request */
+        keep_slack(bp_process_pool_get());
         return false;
+    }
+    keep_slack(bp_process_pool_peek());
     if (!atomic_exchange_explicit(&has_left, true, memory_order_relaxed))
         leave();
     return true;
