@@ -86,7 +86,7 @@ void bp_pools_postfork_child(struct bp_pool *const *pools, size_t count)
         bp_tcaches_after_fork(&pool->caches);
         bp_decay_after_fork(&pool->decay);
         /* What the child would share and, on its first write, copy: garbage. */
-        if (pool->drops_at_fork)
+        if (pool->drops_at_fork && !bp_load_relaxed(&pool->caches.keeps_slack)) /* who watches may be in a lock */
             bp_count(&pool->decay.counters, BP_COUNT_fork_dropped_bytes,
                      bp_shards_purge(&pool->shards, 0, SIZE_MAX, &pool->decay.counters));
         bp_budget_after_fork(&pool->budget, bp_os.now_ns());
