@@ -62,6 +62,7 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
     if (bp_load_relaxed(&caches->shards->budget->cached_bytes) == 0 || !bp_tcaches_can_fence(caches))
         return 0;
     size_t drained_count = 0;
+    struct bp_chain rest = {0};
     (void)bp_lock_acquire(&caches->lock);
     if (detach_locked(caches, idle_only) > 0) {
         bool fenced = bp_os.fence() == 0;
@@ -76,12 +77,13 @@ size_t bp_tcaches_drain(struct bp_tcaches *caches, bool idle_only, struct bp_cou
             /* In the middle of an operation, and goes on with this cache; unless it found it gone when it ended. */
             if (busy && replace(cache, bp_tcache_none, cache))
                 continue;
-            /* It belongs to us now. No system call, unless a shard is full: what nobody needs waits in cold lists. */
-            bp_tcache_empty_locked(cache, idle_only ? cache->idle_bins : UINT32_MAX, counters);
+            /* It belongs to us now. No system call: what nobody needs waits in cold lists. */
+            bp_tcache_empty_locked(cache, idle_only ? cache->idle_bins : UINT32_MAX, &rest, counters);
             drained_count++;
         }
     }
     bp_lock_release(&caches->lock);
+    bp_count(counters, BP_COUNT_dropped_bytes, bp_shards_drop(caches->shards, rest));
     bp_count(counters, BP_COUNT_drained_caches, drained_count);
     return drained_count;
 }
@@ -108,6 +110,7 @@ bool bp_tcaches_at_rest(struct bp_tcaches *caches, enum bp_patience patience, vo
         cache->detached = cache->thread != &bp_thread && replace(cache, cache, bp_tcache_none);
     bool rests = bp_os.fence() == 0;
     struct bp_tcache *next;
+    struct bp_chain rest = {0};
     for (struct bp_tcache *cache = caches->list; cache && rests; cache = cache->next)
         rests = !cache->detached || comes_to_rest(cache, patience);
     if (rests)
@@ -119,11 +122,13 @@ bool bp_tcaches_at_rest(struct bp_tcaches *caches, enum bp_patience patience, vo
          * That goes back where nothing was done, unless its thread has ended without it.
          */
         if (cache->detached && (rests || !replace(cache, bp_tcache_none, cache)))
-            bp_tcache_empty_locked(cache, 0, &caches->retired.counters);
+            bp_tcache_empty_locked(cache, 0, &rest, &caches->retired.counters);
         cache->detached = false;
     }
+    bp_count(&caches->retired.counters, BP_COUNT_dropped_bytes, rest.bytes); /* which the lock guards */
     bp_lock_release(&caches->orphan_lock);
     bp_lock_release(&caches->lock);
+    (void)bp_shards_drop(caches->shards, rest);
     return rests;
 }
 

@@ -111,7 +111,7 @@ bool bp_tcache_is_astray(const struct bp_tcache *cache)
 
 /* Buffers of one place to its shards, those of a class together. They are charged. */
 static void push_home(struct bp_tcache *cache, unsigned place, struct bp_slot *list, bool hot,
-                      struct bp_counters *counters)
+                      struct bp_chain *ret_rest, struct bp_counters *counters)
 {
     struct bp_shards *shards = cache->caches->shards;
     while (list) {
@@ -134,14 +134,12 @@ static void push_home(struct bp_tcache *cache, unsigned place, struct bp_slot *l
         bp_count(counters, BP_COUNT_flushes, 1);
         bp_count(counters, BP_COUNT_sent_home, chain.count);
         unsigned shard = bp_shard_in(shards, place, cache->shard);
-        if (hot)
-            bp_shard_push(shards, shard, class_index, chain, counters);
-        else
-            bp_shard_push_cold(shards, shard, class_index, chain, counters);
+        bp_shard_offer(shards, shard, class_index, chain, hot, ret_rest, counters);
     }
 }
 
-static void send_all_to(struct bp_tcache *cache, unsigned place, bool hot, struct bp_counters *counters)
+static void send_all_to(struct bp_tcache *cache, unsigned place, bool hot, struct bp_chain *ret_rest,
+                        struct bp_counters *counters)
 {
     struct bp_tcache_place *home = &cache->places[place];
     struct bp_slot *list = home->away;
@@ -151,13 +149,14 @@ static void send_all_to(struct bp_tcache *cache, unsigned place, bool hot, struc
     home->away_count = 0;
     bp_owner_sub(&cache->allowance_bytes, bp_load_relaxed(&home->away_bytes));
     bp_store_relaxed(&home->away_bytes, 0);
-    push_home(cache, place, list, hot, counters);
+    push_home(cache, place, list, hot, ret_rest, counters);
 }
 
-void bp_tcache_send_all_home(struct bp_tcache *cache, bool hot, struct bp_counters *counters)
+void bp_tcache_send_all_home(struct bp_tcache *cache, bool hot, struct bp_chain *ret_rest,
+                             struct bp_counters *counters)
 {
     for (unsigned i = 0; cache->places && i < cache->caches->numa->count; i++)
-        send_all_to(cache, i, hot, counters);
+        send_all_to(cache, i, hot, ret_rest, counters);
 }
 
 void bp_tcache_send_home(struct bp_tcache *cache, struct bp_slot *slot)
@@ -177,8 +176,11 @@ void bp_tcache_send_home(struct bp_tcache *cache, struct bp_slot *slot)
     slot->next = home->away;
     atomic_signal_fence(memory_order_seq_cst); /* a forked child walks this list: link before head */
     home->away = slot;
-    if (home->away_count >= AWAY_MAX_COUNT || bp_load_relaxed(&home->away_bytes) >= AWAY_MAX_BYTES)
-        send_all_to(cache, place_of(cache, slot), true, &cache->counters);
+    if (home->away_count >= AWAY_MAX_COUNT || bp_load_relaxed(&home->away_bytes) >= AWAY_MAX_BYTES) {
+        struct bp_chain rest = {0};
+        send_all_to(cache, place_of(cache, slot), true, &rest, &cache->counters);
+        bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_shards_drop(cache->caches->shards, rest));
+    }
 }
 
 size_t bp_tcache_away_bytes_to(const struct bp_tcache *cache, unsigned place)

@@ -188,8 +188,8 @@ static struct bp_chain push_locked(const struct bp_shards *shards, struct bp_sha
     return (struct bp_chain){.head = rest, .count = chain.count - kept_count, .bytes = chain.bytes - kept_bytes};
 }
 
-static void push(struct bp_shards *shards, unsigned shard_index, size_t class_index, struct bp_chain chain, bool hot,
-                 struct bp_counters *counters)
+void bp_shard_offer(struct bp_shards *shards, unsigned shard_index, size_t class_index, struct bp_chain chain, bool hot,
+                    struct bp_chain *ret_rest, struct bp_counters *counters)
 {
     struct bp_shard *shard = &shards->shards[shard_index];
     struct bp_shard_bin *bin = &shard->bins[class_index];
@@ -201,8 +201,23 @@ static void push(struct bp_shards *shards, unsigned shard_index, size_t class_in
     if (rest.count > 0) {
         bp_budget_return_cached(shards->budget, rest.bytes);
         bp_count(counters, BP_COUNT_drops, rest.count);
-        bp_count(counters, BP_COUNT_dropped_bytes, bp_shards_drop(shards, rest));
+        struct bp_slot **tail = &rest.head;
+        while (*tail)
+            tail = &(*tail)->next;
+        *tail = ret_rest->head;
+        ret_rest->head = rest.head;
+        ret_rest->count += rest.count;
+        ret_rest->bytes += rest.bytes;
     }
+}
+
+static void push(struct bp_shards *shards, unsigned shard_index, size_t class_index, struct bp_chain chain, bool hot,
+                 struct bp_counters *counters)
+{
+    struct bp_chain rest = {0};
+    bp_shard_offer(shards, shard_index, class_index, chain, hot, &rest, counters);
+    if (rest.count > 0)
+        bp_count(counters, BP_COUNT_dropped_bytes, bp_shards_drop(shards, rest));
 }
 
 void bp_shard_push(struct bp_shards *shards, unsigned shard, size_t class_index, struct bp_chain chain,

@@ -78,6 +78,12 @@ void bp_shard_push(struct bp_shards *shards, unsigned shard, size_t class_index,
 /* As bp_shard_push(), for buffers that nobody needed for a while. */
 void bp_shard_push_cold(struct bp_shards *shards, unsigned shard, size_t class_index, struct bp_chain chain,
                         struct bp_counters *counters);
+/*
+ * As either, but what passes the limit is put in front of `ret_rest`, with no charge, for bp_shards_drop(): that makes
+ * system calls, and whoever watches them may wait for a lock of ours.
+ */
+void bp_shard_offer(struct bp_shards *shards, unsigned shard, size_t class_index, struct bp_chain chain, bool hot,
+                    struct bp_chain *ret_rest, struct bp_counters *counters);
 /* Purges free slots that are not charged as cached, and gives them to the arena. Returns the bytes given back. */
 size_t bp_shards_drop(struct bp_shards *shards, struct bp_chain chain);
 

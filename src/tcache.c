@@ -462,21 +462,23 @@ void bp_tcache_flush(struct bp_tcache *cache)
         if (chain.count > 0)
             push_to_shard(cache, class_index, chain);
     }
-    bp_tcache_send_all_home(cache, true, &cache->counters);
+    struct bp_chain rest = {0};
+    bp_tcache_send_all_home(cache, true, &rest, &cache->counters);
+    bp_count(&cache->counters, BP_COUNT_dropped_bytes, bp_shards_drop(cache->caches->shards, rest));
     (void)release_unused(cache);
 }
 
-void bp_tcache_empty_locked(struct bp_tcache *cache, uint32_t cold_bins, struct bp_counters *counters)
+void bp_tcache_empty_locked(struct bp_tcache *cache, uint32_t cold_bins, struct bp_chain *ret_rest,
+                            struct bp_counters *counters)
 {
     struct bp_tcaches *caches = cache->caches;
     for (size_t class_index = 0; class_index < BP_CLASS_COUNT; class_index++) {
         struct bp_chain chain = cut_bin(cache, class_index, 0);
-        if (chain.count > 0 && (cold_bins >> class_index & 1) == 0)
-            bp_shard_push(caches->shards, cache->shard, class_index, chain, counters);
-        else if (chain.count > 0)
-            bp_shard_push_cold(caches->shards, cache->shard, class_index, chain, counters);
+        bool hot = (cold_bins >> class_index & 1) == 0;
+        if (chain.count > 0)
+            bp_shard_offer(caches->shards, cache->shard, class_index, chain, hot, ret_rest, counters);
     }
-    bp_tcache_send_all_home(cache, false, counters);
+    bp_tcache_send_all_home(cache, false, ret_rest, counters);
     (void)release_unused(cache);
     remove_cache_locked(cache);
 }

@@ -235,8 +235,12 @@ bool bp_tcache_charge(struct bp_tcache *cache, size_t class_index, size_t bytes)
 bool bp_tcaches_can_fence(struct bp_tcaches *caches);
 /* How many buffers of the class the owner has taken. */
 size_t bp_tcache_takes(const struct bp_tcache *cache, size_t class_index);
-/* Gives everything to the home shard, as cold what has its class's bit in `cold_bins`; the cache leaves the list. */
-void bp_tcache_empty_locked(struct bp_tcache *cache, uint32_t cold_bins, struct bp_counters *counters);
+/*
+ * Gives everything to the home shard, as cold what has its class's bit in `cold_bins`; the cache leaves the list. What
+ * the shards do not take is added to `ret_rest`, to be dropped when the lock is released.
+ */
+void bp_tcache_empty_locked(struct bp_tcache *cache, uint32_t cold_bins, struct bp_chain *ret_rest,
+                            struct bp_counters *counters);
 
 /* --- several places: places.c; with one place nothing happens here ----------------------------------------------- */
 
@@ -250,8 +254,9 @@ void bp_tcache_follow_slow(struct bp_tcache *cache);
 bool bp_tcache_is_astray(const struct bp_tcache *cache);
 /* Keeps a buffer of another place, to send it home with others. */
 void bp_tcache_send_home(struct bp_tcache *cache, struct bp_slot *slot);
-/* Sends all such buffers now, as hot or as cold. */
-void bp_tcache_send_all_home(struct bp_tcache *cache, bool hot, struct bp_counters *counters);
+/* Sends all such buffers now, as hot or as cold. What the shards do not take is added to `ret_rest`. */
+void bp_tcache_send_all_home(struct bp_tcache *cache, bool hot, struct bp_chain *ret_rest,
+                             struct bp_counters *counters);
 /* Bytes on their way home to one place, and to all. */
 size_t bp_tcache_away_bytes_to(const struct bp_tcache *cache, unsigned place);
 size_t bp_tcache_away_bytes(const struct bp_tcache *cache);
