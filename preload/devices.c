@@ -60,12 +60,12 @@ static bool find_library(size_t *ret_mapping_count)
     return found;
 }
 
-/* Anywhere; one thread at a time. */
-static void look(void)
+/* If it is due, or will be so soon. Anywhere; one thread at a time. */
+static void look(uint64_t soon_ns)
 {
     uint64_t now_ns = bp_os.now_ns();
     uint64_t due = bp_load_relaxed(&due_ns);
-    if (BP_LIKELY(now_ns < due) || bp_load_relaxed(&is_found) || bp_os_is_quiet() ||
+    if (BP_LIKELY(now_ns + soon_ns < due) || bp_load_relaxed(&is_found) || bp_os_is_quiet() ||
         !bp_replace_relaxed(&due_ns, &due, now_ns + LOOK_INTERVAL_NS))
         return;
     size_t mapping_count;
@@ -103,7 +103,7 @@ static void keep_slack(struct bp_pool *pool)
 
 bool bp_devices_look(void)
 {
-    look();
+    look(0);
     if (BP_LIKELY(!bp_load_acquire(&is_found)))
         return false; /* acquire: pairs with release in look() */
     if (bp_process_options.devices == BP_DEVICES_POOL) { /* made now, if this is the first request */
@@ -120,12 +120,19 @@ bool bp_devices_look(void)
 
 static void announce(void *address, size_t bytes)
 {
-    look();
+    look(0);
     if (!bp_load_relaxed(&is_found) || !next_munmap)
         return;
     int saved_errno = errno;
     (void)next_munmap((char *)address + 1, bytes - 1);
     errno = saved_errno;
+}
+
+/* Before pages are taken under locks: so that no library is found in the middle of it. */
+static bool is_watched(void)
+{
+    look(LOOK_INTERVAL_NS / 2);
+    return bp_load_relaxed(&is_found);
 }
 
 static int purge(void *address, size_t bytes)
@@ -157,6 +164,7 @@ void bp_devices_start(void)
 {
     void *symbol = bp_real_find_next("munmap");
     memcpy((void *)&next_munmap, &symbol, sizeof symbol);
+    bp_os.is_watched = is_watched;
     bp_os.purge = purge;
     bp_os.guard = guard;
     bp_os.move = move;

@@ -155,7 +155,7 @@ static size_t trim_at_rest(struct bp_tcaches *caches, enum bp_patience patience,
                            struct bp_counters *counters)
 {
     trim.arena = caches->shards->arena;
-    if (!bp_tcaches_can_trim_live(caches))
+    if (!bp_tcaches_can_trim_live(caches) || bp_os.is_watched())
         return 0;
     (void)bp_tcaches_at_rest(caches, patience, trim_live, &trim);
     bp_count(counters, BP_COUNT_slack_bytes, trim.trimmed_bytes);

@@ -345,6 +345,11 @@ bool bp_os_moves_across(void)
     return across;
 }
 
+static bool os_is_watched(void)
+{
+    return false;
+}
+
 static int os_fence(void)
 {
     if (bp_os_is_quiet())
@@ -364,9 +369,9 @@ static int os_fence(void)
         .close = os_close, .purge = os_purge, .guard = os_guard, .unguard = os_unguard,                                \
         .advise_huge = os_advise_huge, .map_huge = os_map_huge, .lock = os_lock, .unlock = os_unlock,                  \
         .populate = os_populate, .resident = os_resident, .move = os_move, .undo_move = os_undo_move,                  \
-        .mappings_left = os_mappings_left, .fence = os_fence, .now_ns = bp_clock_now_ns, .bind = bp_os_bind,           \
-        .policy = bp_os_policy, .allowed_nodes = bp_os_allowed_nodes, .locate = bp_os_locate, .cpu = bp_os_cpu,        \
-        .root = "",                                                                                                    \
+        .is_watched = os_is_watched, .mappings_left = os_mappings_left, .fence = os_fence, .now_ns = bp_clock_now_ns,  \
+        .bind = bp_os_bind, .policy = bp_os_policy, .allowed_nodes = bp_os_allowed_nodes, .locate = bp_os_locate,      \
+        .cpu = bp_os_cpu, .root = "",                                                                                  \
     }
 
 const struct bp_os_ops bp_os_default = KERNEL;

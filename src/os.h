@@ -63,6 +63,8 @@ struct bp_os_ops {
      * false: somebody else may have mapped something there. `is_half`: some of the pages may have been moved.
      */
     bool (*undo_move)(void *from, void *to, size_t bytes, bool is_half);
+    /* Is somebody told of pages that are taken away, now or within the next moment? */
+    bool (*is_watched)(void);
     /* How many more mappings the kernel lets this process have; SIZE_MAX when nobody can tell. Reads all of them. */
     size_t (*mappings_left)(void);
     /* The CPUs that run this process's other threads pass a memory barrier before it returns. */

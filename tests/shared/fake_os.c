@@ -255,6 +255,7 @@ void fake_os_install(void)
         .resident = fake_resident,
         .move = fake_move,
         .undo_move = bp_os_default.undo_move,
+        .is_watched = bp_os_default.is_watched,
         .mappings_left = fake_mappings_left,
         .fence = fake_fence,
         .now_ns = fake_now_ns,
