@@ -33,8 +33,11 @@ static void before_limit(__rlimit_resource_t resource, const struct rlimit64 *li
     bool matters = resource == RLIMIT_AS || resource == RLIMIT_DATA;
     if (!matters || !pool || !limit || limit->rlim_cur == RLIM64_INFINITY || bp_process_is_lent())
         return;
-    if (resource == RLIMIT_AS)
+    if (resource == RLIMIT_AS) {
         bp_arena_shrink(&pool->arena);
+        /* The limit may be below what is used, as slots take more than blocks: nothing can be mapped again then. */
+        bp_store_relaxed(&pool->arena.can_move, false);
+    }
     if (resource == RLIMIT_DATA) {
         (void)bp_pool_trim(pool);
         bp_pool_charge_commit(pool);

@@ -122,6 +122,8 @@ GROUPS = {
         *(Case(f'filtered {when}', {'STATS': '0'}, pools=False) for when in ('used', 'fresh')),
         *(Case(f'maps_full {more} {when}', stderr=['?bufpool: .*'], pools=False) for more in (10, 100) for when in ('used', 'fresh')),
         Case('maps_kept', stderr=['?bufpool: .*'], pools=False),
+        Case('limit_below', pools=False),
+        Case('limit_below unseen', pools=False),
         Case('limit_during', stderr=['?bufpool: .*'], pools=False),
         Case('limit_during data', says=['forwarded == 0']),
         *(Case(f'locked {when}', stderr=['?bufpool: .*'], pools=False) for when in ('before', 'after', 'both', 'root')),
@@ -308,6 +310,9 @@ SPECIAL = {
         Case('devices auto', says=['mode == "forward"', 'mode_reason == "libibverbs.so.1"', 'renewed >= 1', 'large_requests == 5']),
         Case('devices auto', {'STATS': 'text'}, stderr=[TEXT_REPORT[0].replace('mode pool', r'mode forward \(libibverbs.so.1\)'), *TEXT_REPORT[1:]]),
         Case('devices pool', {'DEVICES': 'pool'}, says=['mode == "pool"', 'mode_reason == ""', 'renewed == 0', 'trimmed_bytes > 0']),
+        *(Case(f'devices_held {deed}', {'DEVICES': devices, 'SHARD_BUFFERS': '1'}, says=['large_requests > 0'])
+          for deed in ('lock', 'data', 'drain', 'slack', 'fork') for devices in ('auto', 'pool')),
+        Case('devices_held_needed slack', {'DEVICES': 'pool'}, says=['large_requests > 0']),
         Case('devices_needed', pools=False, says=['mode == "forward"', 'mode_reason == "libibverbs.so.1"', 'large_requests == 0']),
         Case('devices_needed', {'DEVICES': 'pool'}, says=['mode == "pool"', *WORKLOAD]),
         Case('devices_needed', {'MODE': 'off'}, pools=False, says=['mode == "off"', 'mode_reason == "BUFPOOL_MODE"']),

@@ -6,6 +6,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -14,10 +15,16 @@
 
 static uintptr_t watched;
 static int seen;
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static volatile int is_held, waiting;
 
 /* From now on it counts how often this address goes. */
 void hook_watch(const void *address);
 int hook_count(void);
+/* Holds the lock that whoever is told of memory that goes must take; is somebody waiting for it? */
+void hook_hold(void);
+int hook_waits(void);
+void hook_release(void);
 
 void hook_watch(const void *address)
 {
@@ -30,8 +37,30 @@ int hook_count(void)
     return seen;
 }
 
+void hook_hold(void)
+{
+    (void)pthread_mutex_lock(&lock);
+    is_held = 1;
+}
+
+int hook_waits(void)
+{
+    return waiting;
+}
+
+void hook_release(void)
+{
+    is_held = 0;
+    (void)pthread_mutex_unlock(&lock);
+}
+
 int munmap(void *address, size_t bytes)
 {
+    if (is_held) {
+        waiting = 1;
+        (void)pthread_mutex_lock(&lock);
+        (void)pthread_mutex_unlock(&lock);
+    }
     seen += watched - (uintptr_t)address < bytes;
     return (int)syscall(SYS_munmap, address, bytes);
 }
