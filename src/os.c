@@ -76,9 +76,22 @@ static void *map_anonymous(size_t bytes, int protection)
     return result < 0 && result > -4096 ? NULL : (void *)result; // NOLINT(performance-no-int-to-ptr)
 }
 
+static int advise(void *address, size_t bytes, int advice)
+{
+    int saved_errno = errno;
+    return (int)bp_os_result(syscall(SYS_madvise, address, bytes, advice), saved_errno);
+}
+
+/*
+ * What is not accessible is not for dumps: the kernel walks through all of a mapping that ever had a guard, and gdb
+ * writes out what it can read by force, which is terabytes of zeros.
+ */
 static void *os_reserve(size_t bytes)
 {
-    return map_anonymous(bytes, PROT_NONE);
+    void *address = map_anonymous(bytes, PROT_NONE);
+    if (address)
+        (void)advise(address, bytes, MADV_DONTDUMP);
+    return address;
 }
 
 static void *os_map(size_t bytes)
@@ -95,7 +108,10 @@ static int os_unmap(void *address, size_t bytes)
 static int os_commit(void *address, size_t bytes)
 {
     int saved_errno = errno;
-    return (int)bp_os_result(syscall(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE), saved_errno);
+    int error = (int)bp_os_result(syscall(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE), saved_errno);
+    if (error == 0)
+        (void)advise(address, bytes, MADV_DODUMP);
+    return error;
 }
 
 static int map_over(void *address, size_t bytes, int protection)
@@ -111,18 +127,17 @@ static int os_renew(void *address, size_t bytes, bool accessible)
     int error = 0;
     if (accessible || !bp_os_has_vdso())
         error = map_over(address, bytes, PROT_READ | PROT_WRITE);
-    return accessible || error != 0 ? error : map_over(address, bytes, PROT_NONE);
+    if (accessible || error != 0)
+        return error;
+    error = map_over(address, bytes, PROT_NONE);
+    if (error == 0)
+        (void)advise(address, bytes, MADV_DONTDUMP);
+    return error;
 }
 
 static int os_close(void *address, size_t bytes)
 {
     return os_renew(address, bytes, false);
-}
-
-static int advise(void *address, size_t bytes, int advice)
-{
-    int saved_errno = errno;
-    return (int)bp_os_result(syscall(SYS_madvise, address, bytes, advice), saved_errno);
 }
 
 static int os_purge(void *address, size_t bytes)

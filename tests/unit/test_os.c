@@ -116,6 +116,40 @@ Test(os, pages_of_two_mappings_move_together_or_not_at_all)
     cr_assert_eq(bp_os_moves_across(), moved);
 }
 
+/* Is the mapping that begins there left out of dumps? */
+static bool is_undumped(const char *address)
+{
+    FILE *smaps = fopen("/proc/self/smaps", "r");
+    cr_assert_not_null(smaps);
+    bool is_there = false;
+    bool found = false;
+    char line[512];
+    while (fgets(line, sizeof line, smaps)) {
+        unsigned long start;
+        unsigned long end;
+        if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+            is_there = (uintptr_t)address >= start && (uintptr_t)address < end;
+        else if (is_there && strncmp(line, "VmFlags:", 8) == 0)
+            found = strstr(line, " dd") != NULL;
+    }
+    (void)fclose(smaps);
+    return found;
+}
+
+Test(os, what_is_not_accessible_is_not_for_dumps)
+{
+    size_t page = bp_os_page_bytes();
+    char *memory = bp_os.reserve(16 * page);
+    cr_assert(is_undumped(memory));
+    cr_assert_eq(bp_os.commit(memory, 8 * page), 0);
+    cr_assert_not(is_undumped(memory));
+    cr_assert(is_undumped(memory + 8 * page));
+    cr_assert_eq(bp_os.renew(memory + 4 * page, 4 * page, false), 0);
+    cr_assert(is_undumped(memory + 4 * page));
+    cr_assert_eq(bp_os.renew(memory + 4 * page, 4 * page, true), 0);
+    cr_assert_not(is_undumped(memory + 4 * page));
+}
+
 /* Every other page of an area has a mapping of its own, up to its end, until the kernel allows no more. */
 static size_t use_up_mappings(char *area, size_t area_bytes)
 {
