@@ -28,6 +28,8 @@ static void say_refused(size_t limit_bytes)
 
 bool bp_pins_lock(struct bp_pins *pins, void *address, size_t bytes, bool is_first)
 {
+    if (bp_os_is_quiet())
+        return false;
     if (!is_first || bp_take_one_relaxed(&pins->left)) {
         if (bp_os.lock(address, bytes) == 0)
             return true;

@@ -119,7 +119,7 @@ GROUPS = {
         Case('stress 1'),
     ],
     'limits': [
-        *(Case(f'filtered {when}', {'STATS': '0'}, pools=False) for when in ('used', 'fresh')),
+        *(Case(f'filtered {when}', {'STATS': '0', **more}, pools=False) for when in ('used', 'fresh') for more in ({}, {'PIN': '1'})),
         *(Case(f'maps_full {more} {when}', stderr=['?bufpool: .*'], pools=False) for more in (10, 100) for when in ('used', 'fresh')),
         Case('maps_kept', stderr=['?bufpool: .*'], pools=False),
         Case('limit_below', pools=False),
@@ -139,7 +139,7 @@ GROUPS = {
     'attributes': [
         Case(f'attributes {deed}')
         for deed in (
-            'protect', 'protect_key', 'readonly', 'unmap', 'move_away', 'ring', 'shared', 'lock', 'lock_touched', 'bind', 'tonode', 'guard',
+            'protect', 'protect_key', 'readonly', 'unmap', 'move_away', 'ring', 'shared', 'lock', 'lock_touched', 'lock_nothing', 'bind', 'tonode', 'guard',
             'dontfork', 'wipeonfork', 'dontdump', 'hugepage', 'nohugepage', 'mergeable', 'sequential', 'random', 'posix_random',
             'by_process', 'name', 'userfault',
         )
