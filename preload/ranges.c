@@ -175,23 +175,30 @@ BP_EXPORT ssize_t process_madvise(int process, const struct iovec *ranges, size_
 
 /* --- locks and policies ------------------------------------------------------------------------------------------- */
 
+/* The kernel locks whole pages, also for no byte in the middle of one. */
+static void taint_locked(const void *address, size_t bytes)
+{
+    size_t offset = (uintptr_t)address & (bp_os_page_bytes() - 1);
+    taint((const char *)address - offset, offset + bytes);
+}
+
 BP_EXPORT int mlock(const void *address, size_t bytes)
 {
-    taint(address, bytes);
+    taint_locked(address, bytes);
     GET_NEXT(mlock);
     return next ? next(address, bytes) : (int)syscall(SYS_mlock, address, bytes);
 }
 
 BP_EXPORT int mlock2(const void *address, size_t bytes, unsigned flags)
 {
-    taint(address, bytes);
+    taint_locked(address, bytes);
     GET_NEXT(mlock2);
     return next ? next(address, bytes, flags) : (int)syscall(SYS_mlock2, address, bytes, flags);
 }
 
 BP_EXPORT int munlock(const void *address, size_t bytes)
 {
-    taint(address, bytes);
+    taint_locked(address, bytes);
     GET_NEXT(munlock);
     return next ? next(address, bytes) : (int)syscall(SYS_munlock, address, bytes);
 }

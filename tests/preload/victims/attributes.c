@@ -160,6 +160,8 @@ static void mistreat(const char *deed, char *block)
         CHECK(CALL(mlock, page, MIB) == 0);
     else if (strcmp(deed, "lock_touched") == 0)
         CHECK(CALL(mlock2, page, MIB, MLOCK_ONFAULT) == 0);
+    else if (strcmp(deed, "lock_nothing") == 0) /* which locks the page around it */
+        CHECK(CALL(mlock, page + MIB / 2 + 64, 0) == 0);
     else if (strcmp(deed, "protect_key") == 0)
         CHECK(CALL(pkey_mprotect, page, MIB, PROT_NONE, -1) == 0);
     else if (strcmp(deed, "posix_random") == 0)
