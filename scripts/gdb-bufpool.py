@@ -23,7 +23,9 @@ def evaluate(expression):
     try:
         return gdb.parse_and_eval(expression)
     except gdb.error as error:
-        raise Error(f'bufpool: {error}') from error
+        stripped = 'has unknown type' in str(error)
+        hint = ' (the library has no debugging information: build it with -Ddebug=true, and do not strip it)' if stripped else ''
+        raise Error(f'bufpool: {error}{hint}') from error
 
 
 def arena():
