@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A process limits its address space below what the pool uses, which it cannot know. What is free serves it on; the
- * kernel would map nothing again that it unmapped to move pages there. With an argument: by a call that nobody sees, and
- * then requests may fail.
+ * kernel would map nothing again that it unmapped to move pages there. With an argument: by a call that nobody sees,
+ * and then requests may fail.
  */
 #include "victim.h"
 #include <malloc.h>
