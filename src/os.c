@@ -221,13 +221,14 @@ static int os_populate(void *address, size_t bytes)
     return advise(address, bytes, MADV_POPULATE_WRITE);
 }
 
+/* Of one byte, which is one page: under an emulator with larger pages than its machine, a page is several answers. */
 static int os_resident(const void *address)
 {
     if (bp_os_is_quiet())
         return -EPERM;
     unsigned char in_memory = 0;
     int saved_errno = errno;
-    long error = bp_os_result(syscall(SYS_mincore, address, bp_os_page_bytes(), &in_memory), saved_errno);
+    long error = bp_os_result(syscall(SYS_mincore, address, (size_t)1, &in_memory), saved_errno);
     return error < 0 ? (int)error : in_memory & 1;
 }
 
