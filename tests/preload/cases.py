@@ -196,7 +196,7 @@ NOT_SIGNAL = ('bufpool: BUFPOOL_STATS_SIGNAL={}: not a signal that can be used s
 
 WARN = {'ON_ERROR': 'warn'}
 AT = '0x[0-9a-f]+'
-LARGE = r'\(class 1M, pid {pid}\)'
+LARGE = r'\(class [12]M, pid {pid}\)'  # 2M: hardened, with a guard that is a page of 64 KiB
 FREED = f'a block that is free already {LARGE}'
 WITHIN = f'bytes into the block of 1000000 bytes at {AT} {LARGE}'
 # A deed of victims/misuse.c, and what is said of it.
@@ -292,7 +292,7 @@ SPECIAL = {
         *(Case(f'overrun {deed}', stdout='', killed='SIGSEGV')
           for deed in ('write_behind', 'read_behind', 'far_before', 'use_after_free', 'realloc_away', 'options')),
         *(Case(f'overrun {deed}', stdout='', stderr=[rf'~bufpool: {call}\({AT}\): something was written behind the block of 1000001 bytes '
-               r'\(class 1M, pid {pid}\)'], killed='SIGABRT')
+               + LARGE], killed='SIGABRT')
           for deed, call in (('between', 'free'), ('between_realloc', 'realloc'))),
         Case('overrun between', WARN, stderr=[f'~bufpool: free\\({AT}\\): something was written .*'], says=['misuses == 1']),
         Case('overrun nothing', says=['mode == "hardened"', 'hit_rate == 0', 'misuses == 0', 'renewed == large_requests', 'cached_bytes == live_bytes == 0']),

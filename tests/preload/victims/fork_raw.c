@@ -9,7 +9,7 @@ int main(void)
     stamp(kept, MIB, 3);
     for (int i = 0; i < 20; i++) {
         free(make(2 * MIB));
-        pid_t child = i % 2 ? (pid_t)syscall(SYS_fork) : _Fork();
+        pid_t child = i % 2 ? (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL) : _Fork();
         if (child == 0) {
             exercise(1);
             CHECK(stamped(kept, MIB, 3));

@@ -19,7 +19,7 @@ int main(int argc, char **argv)
     else if (strcmp(deed, "read_behind") == 0)
         (void)*(volatile char *)(block + SIZE);
     else if (strcmp(deed, "far_before") == 0)
-        put(block - 4096);
+        put(block - sysconf(_SC_PAGESIZE));
     else if (strncmp(deed, "between", 7) == 0)
         put(odd + ODD_SIZE);
     if (strcmp(deed, "between_realloc") == 0)
