@@ -30,11 +30,10 @@ static size_t floor_pow2(size_t x)
     return (size_t)1 << (63 - __builtin_clzl(x | 1));
 }
 
-static size_t wanted_reservation_bytes(void)
+static size_t wanted_reservation_bytes(size_t space_left_bytes)
 {
-    size_t left = bp_os_address_space_left_bytes();
-    if (left != SIZE_MAX)
-        return floor_pow2(left / 4);
+    if (space_left_bytes != SIZE_MAX)
+        return floor_pow2(space_left_bytes / 4);
     if (!bp_os_has_vdso())
         return RESERVATION_EMULATED_BYTES;
     size_t memory = bp_os_memory_bytes();
@@ -58,7 +57,9 @@ int bp_arena_init(struct bp_arena *arena, struct bp_meta *meta, struct bp_budget
     /* Charged pages would have to be charged and committed anew at the other place. */
     bp_store_relaxed(&arena->can_move, !charged);
 
-    size_t bytes = wanted_reservation_bytes();
+    size_t space_left_bytes = bp_os_address_space_left_bytes();
+    arena->is_limited = space_left_bytes != SIZE_MAX;
+    size_t bytes = wanted_reservation_bytes(space_left_bytes);
     for (; bytes >= RESERVATION_MIN_BYTES; bytes /= 2) {
         arena->reservation = bp_os.reserve(bytes);
         if (arena->reservation)
@@ -131,8 +132,14 @@ void bp_arena_fini(struct bp_arena *arena)
         (void)bp_os.unmap(arena->reservation, arena->reservation_bytes);
     else
         for (const struct bp_span *span = arena->spans; span; span = span->next)
-            (void)bp_os.unmap(span->base, span->slot_count << span->stride_shift);
+            bp_arena_unmap_span(arena, span);
     arena->reservation = NULL;
+}
+
+void bp_arena_unmap(struct bp_arena *arena, char *start, size_t bytes)
+{
+    if (bytes > 0 && bp_os.unmap(start, bytes) == 0)
+        bp_add_relaxed(&arena->ceded_bytes, bytes);
 }
 
 /* Unmaps the units that no span has, up to `end_unit`. */
@@ -142,7 +149,7 @@ static void unmap_gaps_locked(struct bp_arena *arena, size_t end_unit)
     char *region = (char *)bp_load_relaxed(&arena->base); // NOLINT(performance-no-int-to-ptr)
     for (size_t unit = 0; unit < end_unit; unit++) {
         if (bp_owner_records(&arena->owners[unit]) == 0)
-            (void)bp_os.unmap(region + (unit << arena->unit_shift), (size_t)1 << arena->unit_shift);
+            bp_arena_unmap(arena, region + (unit << arena->unit_shift), (size_t)1 << arena->unit_shift);
     }
 }
 
@@ -153,7 +160,7 @@ static void unmap_uncarved_locked(struct bp_arena *arena)
         size_t carved_bytes = span->carved_count << span->stride_shift;
         size_t unused_bytes = (span->slot_count - span->carved_count) << span->stride_shift;
         if (unused_bytes > 0)
-            (void)bp_os.unmap(span->base + carved_bytes, unused_bytes);
+            bp_arena_unmap(arena, span->base + carved_bytes, unused_bytes);
         span->slot_count = span->carved_count;
         span->committed_bytes = bp_min(span->committed_bytes, carved_bytes);
     }
@@ -172,9 +179,9 @@ void bp_arena_shrink(struct bp_arena *arena)
         bp_store_release(&arena->has_holes, true);
         bp_store_relaxed(&arena->bytes, bp_min(used_bytes, bp_load_relaxed(&arena->bytes)));
         if (used_end < end)
-            (void)bp_os.unmap(used_end, (size_t)(end - used_end));
+            bp_arena_unmap(arena, used_end, (size_t)(end - used_end));
         if (start < base)
-            (void)bp_os.unmap(start, (size_t)(base - start));
+            bp_arena_unmap(arena, start, (size_t)(base - start));
         unmap_gaps_locked(arena, arena->next_unit);
         unmap_uncarved_locked(arena);
     }
@@ -189,7 +196,15 @@ bool bp_arena_is_hole(struct bp_arena *arena, const void *p)
         return false;
     struct bp_owner *owner = bp_owner_at(arena, bp_arena_offset(arena, p));
     uintptr_t records = bp_owner_records(owner);
-    return records == 0 || !bp_slot_of(records, owner, p)->home;
+    struct bp_slot *slot = records != 0 ? bp_slot_of(records, owner, p) : NULL;
+    if (!slot || !slot->home)
+        return true;
+    /*
+     * Relaxed: who has an address from the kernel got it after we let it go. Whether it is this slot that is ceded is
+     * not asked, as its owner changes the bits beside that.
+     */
+    return bp_load_relaxed(&arena->is_ceded) &&
+           (uintptr_t)p - (uintptr_t)bp_slot_base(arena, slot) >= bp_slot_dirty_bytes(slot);
 }
 
 /* Address space of a place and class that holds nothing. 0 or a negative errno. */

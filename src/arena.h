@@ -60,10 +60,11 @@ struct bp_slot {
      * Pages that are moved here form a mapping of their own for good, and the kernel moves pages of one mapping only.
      */
     uint32_t seam_pages[BP_SEAMS_MAX];
-    uint8_t seam_count : 5; /* above BP_SEAMS_MAX when there were too many to remember */
+    uint8_t seam_count : 4; /* above BP_SEAMS_MAX when there were too many to remember */
     bool pinned : 1;        /* all of its dirty extent is */
     bool guarded : 1;       /* what of it is not accessible is so by guards, not by protection */
     bool torn : 1;          /* a move failed: others may have mapped something behind its dirty extent, which stays */
+    bool ceded : 1;         /* torn, as what lies outside its dirty extent was unmapped; purged, it goes */
     uint8_t class_index; /* const */
     bool tainted;        /* the program changed more than bytes here; atomic: bp_arena_taint(), from any thread */
     bool wants_huge;     /* the program asked for huge pages here; atomic: bp_arena_want_huge(), from any thread */
@@ -145,6 +146,9 @@ struct bp_arena {
     _Atomic(bool) is_crowded;                      /* so that there are no such moves for now; relaxed */
     _Atomic(int) moves_across;                     /* relaxed: of the kind bp_across */
     _Atomic(bool) is_torn;                         /* a slot is: what others may have there must stay; relaxed */
+    bool is_limited;                               /* const: the address space was, when the arena was made */
+    _Atomic(bool) is_ceded;                        /* a slot is; relaxed */
+    _Atomic(size_t) ceded_bytes;                   /* atomic: of the reservation, what was unmapped; relaxed */
     _Atomic(bool) has_holes;                       /* release: pairs with acquire in bp_arena_is_hole() */
     struct bp_pins pins;
     struct bp_huge huge;
@@ -189,6 +193,15 @@ void bp_arena_fini(struct bp_arena *arena);
  */
 void bp_arena_shrink(struct bp_arena *arena);
 
+/*
+ * Then the address space of clean slots goes back too, for good. While no thread extends or frees a slot: also what
+ * lies outside the dirty extents of slots in use. Their blocks stay; when they are purged, the rest goes back.
+ */
+void bp_arena_cede_clean(struct bp_arena *arena);
+void bp_arena_cede_unused(struct bp_arena *arena);
+/* How much address space that no live block needs the arena has, roughly. */
+size_t bp_arena_spare_bytes(struct bp_arena *arena);
+
 /* See bp_pool_charge_commit(): pages that no slot has, and clean slots, are not accessible. */
 void bp_arena_charge_commit(struct bp_arena *arena);
 /* Then, while no thread extends a slot: what is accessible before and behind the extents of slots is so no more. */
@@ -213,8 +226,8 @@ void bp_arena_taint(struct bp_arena *arena, const void *address, size_t bytes);
  */
 void bp_arena_want_huge(struct bp_arena *arena, const void *address, size_t bytes);
 /*
- * Maps a tainted slot anew; it is clean then. False when the kernel refuses: the slot must never be used again. It
- * stays charged, as nobody knows what it holds.
+ * Maps a tainted slot anew; it is clean then, or gone if it was ceded. False when the kernel refuses: the slot must
+ * never be used again. It stays charged, as nobody knows what it holds.
  */
 bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot);
 
@@ -273,6 +286,14 @@ static inline size_t bp_slot_reach_bytes(const struct bp_arena *arena, const str
 {
     size_t stride_bytes = bp_class_stride_bytes(slot->class_index);
     return stride_bytes - ((uintptr_t)bp_slot_base(arena, slot) & (stride_bytes - 1));
+}
+
+/* Behind the dirty extent of a slot that is hardened, even if it is ceded: what faults when it is touched. */
+static inline size_t bp_slot_gap_bytes(const struct bp_arena *arena, const struct bp_slot *slot)
+{
+    if (arena->secret == 0 || slot->dirty_bytes == 0)
+        return 0;
+    return bp_min(arena->page_bytes, bp_slot_reach_bytes(arena, slot) - slot->dirty_bytes);
 }
 
 /* The place whose memory the slot has (numa.h). */
@@ -405,6 +426,7 @@ int bp_arena_relocate(struct bp_arena *arena, struct bp_slot *from, struct bp_sl
  * Gives the slot's pages beyond `keep_bytes` (whole pages) back to the kernel and uncharges them, but for a huge page
  * that holds something else, too. Returns the bytes.
  * Where the kernel refuses (locked memory) the slot stays dirty and charged: its contents must be expected to survive.
+ * Of a ceded slot the address space goes back, too.
  */
 size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_bytes);
 
@@ -429,6 +451,10 @@ void bp_arena_charge_anyway(struct bp_arena *arena, unsigned place, size_t bytes
 void bp_arena_uncharge(struct bp_arena *arena, unsigned place, size_t bytes);
 /* Maps anew what of a slot that is not in use; one with guards only as a whole. */
 int bp_arena_map_anew(struct bp_arena *arena, struct bp_slot *slot, char *start, size_t bytes);
+/* What of the span nobody else may have. */
+void bp_arena_unmap_span(struct bp_arena *arena, const struct bp_span *span);
+/* Unmaps a part of the reservation, for good: whoever may look must know before that it is a hole. */
+void bp_arena_unmap(struct bp_arena *arena, char *start, size_t bytes);
 /* Binds a range of a place whose binding went with what was mapped there. */
 void bp_arena_bind(const struct bp_arena *arena, unsigned place, void *start, size_t bytes);
 

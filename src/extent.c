@@ -161,12 +161,33 @@ int bp_arena_extend(struct bp_arena *arena, struct bp_slot *slot, size_t dirty_b
     return 0;
 }
 
+/*
+ * What a ceded slot gives back it never needs again. Pages go first, as whoever watches memory that goes is told then;
+ * and the extent shrinks before the addresses may be somebody else's.
+ */
+static void cut(struct bp_arena *arena, struct bp_slot *slot, size_t keep_bytes)
+{
+    size_t cut_bytes = slot->dirty_bytes - keep_bytes;
+    size_t gap_bytes = keep_bytes == 0 ? bp_slot_gap_bytes(arena, slot) : 0;
+    char *start = bp_slot_base(arena, slot) + keep_bytes;
+    (void)bp_os.purge(start, cut_bytes); /* refused for locked memory, which unmapping unlocks */
+    bp_arena_set_dirty(arena, slot, keep_bytes);
+    if (keep_bytes == 0)
+        forget_pin(arena, slot);
+    bp_arena_unmap(arena, start, cut_bytes + gap_bytes);
+    bp_arena_uncharge(arena, bp_slot_place(arena, slot), cut_bytes);
+}
+
 size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_bytes)
 {
     keep_bytes = bp_arena_whole_bytes(arena, slot->class_index, keep_bytes);
     if (slot->dirty_bytes <= keep_bytes)
         return 0;
     size_t purged = slot->dirty_bytes - keep_bytes;
+    if (BP_UNLIKELY(slot->ceded)) {
+        cut(arena, slot, keep_bytes);
+        return purged;
+    }
     /* Moved pages may have left the extent's end within a huge page. */
     size_t bytes = bp_arena_whole_bytes(arena, slot->class_index, slot->dirty_bytes) - keep_bytes;
     char *start = bp_slot_base(arena, slot) + keep_bytes;
@@ -193,6 +214,10 @@ size_t bp_arena_purge(struct bp_arena *arena, struct bp_slot *slot, size_t keep_
 bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
 {
     BP_ASSERT(slot->live == NULL);
+    if (BP_UNLIKELY(slot->ceded)) {
+        (void)bp_arena_purge(arena, slot, 0);
+        return true;
+    }
     if (!guard_all(arena, slot) &&
         bp_arena_map_anew(arena, slot, bp_slot_base(arena, slot), bp_slot_reach_bytes(arena, slot)) != 0)
         return false;

@@ -124,7 +124,7 @@ static void merge_vacated(struct bp_arena *arena, struct bp_slot *slot, size_t s
             left++;
         if (left < BP_SEAMS_MAX)
             slot->seam_pages[left] = (uint32_t)start_page;
-        slot->seam_count = (left + 1) & 31;
+        slot->seam_count = (left + 1) & 15;
     }
 }
 
@@ -148,6 +148,8 @@ static void undo(struct bp_arena *arena, const struct bp_slot *from, size_t from
 static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_bytes, struct bp_slot *to,
                       size_t to_bytes, size_t bytes)
 {
+    if (BP_UNLIKELY(from->torn || to->torn)) /* what is behind the one is not ours; the other goes as a whole */
+        return -ENOMEM;
     size_t from_page = from_bytes / arena->page_bytes;
     size_t to_page = to_bytes / arena->page_bytes;
     size_t end_page = (to_bytes + bytes) / arena->page_bytes;
@@ -177,7 +179,7 @@ static int move_range(struct bp_arena *arena, struct bp_slot *from, size_t from_
         merge_vacated(arena, from, from_bytes);
     if (to->seam_count == 0)
         (void)bp_take_one_relaxed(&arena->moves_left);
-    to->seam_count = (uint8_t)bp_min(seam_count, BP_SEAMS_MAX + 1) & 31;
+    to->seam_count = (uint8_t)bp_min(seam_count, BP_SEAMS_MAX + 1) & 15;
     if (seam_count <= BP_SEAMS_MAX)
         memcpy(to->seam_pages, seams, seam_count * sizeof *seams);
     return 0;

@@ -33,6 +33,7 @@ struct bp_pool {
     struct bp_populate populate;
     struct bp_outgrow outgrow;
     struct bp_growth growth;
+    _Atomic(size_t) spare_bytes; /* what bp_pool_make_way() left the last time; relaxed */
     _Atomic(size_t) slack_pause; /* so often what live blocks leave unused is not looked for; relaxed */
     struct bp_meta meta;
     struct bp_numa *numa;  /* const: NULL when memory comes from wherever the kernel takes it */
@@ -83,6 +84,16 @@ bool bp_pool_check_sized(struct bp_pool *pool, const void *p, size_t size_bytes,
 void bp_pool_check_overrun(struct bp_pool *pool, const struct bp_slot *slot, const char *call);
 /* Purges all that is free, but for caches of threads that are in the middle of an operation. Returns the bytes. */
 size_t bp_pool_trim(struct bp_pool *pool);
+/*
+ * Gives address space back that no live block needs, for good: the pool grows no more, and slots are used once. Returns
+ * the bytes.
+ */
+size_t bp_pool_cede(struct bp_pool *pool);
+/*
+ * The same for a request of `size_bytes` that failed elsewhere, if the address space is limited and there may be enough
+ * of it then; what was never used first. True: it is worth asking again.
+ */
+bool bp_pool_make_way(struct bp_pool *pool, size_t size_bytes);
 /*
  * For a program that limits its data, which is what is accessible: pages are made so only as far as requests need them
  * from now on, and those that no block needs no longer are.

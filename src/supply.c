@@ -66,7 +66,9 @@ BP_COLD void bp_supply_renew(struct bp_pool *pool, struct bp_tcache *cache, stru
 /* A free slot goes back to where slots of its kind wait. */
 void bp_supply_put_back(struct bp_pool *pool, struct bp_tcache *cache, struct bp_slot *slot)
 {
-    if (slot->torn)
+    if (BP_UNLIKELY(slot->ceded))
+        (void)bp_arena_purge(&pool->arena, slot, 0);
+    else if (BP_UNLIKELY(slot->torn))
         bp_count(&cache->counters, BP_COUNT_lost, 1);
     else if (slot->dirty_bytes == 0)
         bp_arena_put(&pool->arena, slot);
@@ -193,8 +195,8 @@ int bp_supply_extend(struct bp_pool *pool, struct bp_tcache *cache, struct bp_sl
     if (dirty_bytes > slot->dirty_bytes)
         bp_supply_keep_roomy(pool, cache, dirty_bytes - slot->dirty_bytes);
     int error = bp_arena_extend(&pool->arena, slot, dirty_bytes);
-    if (error == 0)
-        return 0;
+    if (error == 0 || slot->torn)
+        return error;
     make_room(pool, cache, error == -EDQUOT ? dirty_bytes - slot->dirty_bytes : SIZE_MAX);
     return bp_arena_extend(&pool->arena, slot, dirty_bytes);
 }

@@ -111,6 +111,7 @@ struct audit audit_pool(struct bp_pool *pool)
     size_t slot_count = 0;
     size_t dirty_bytes = 0;
     size_t tainted_count = 0;
+    size_t gone_count = 0;
     size_t pinned_bytes = 0;
     for (const struct bp_span *span = pool->arena.spans; span; span = span->next) {
         CHECK(&audit, span->carved_count <= span->slot_count, "a span with too many slots");
@@ -119,6 +120,7 @@ struct audit audit_pool(struct bp_pool *pool)
             dirty_bytes += span->slots[i].dirty_bytes;
             pinned_bytes += span->slots[i].pinned ? span->slots[i].dirty_bytes : 0;
             tainted_count += bp_slot_is_tainted(&span->slots[i]) && !span->slots[i].live;
+            gone_count += span->slots[i].ceded && span->slots[i].dirty_bytes == 0;
         }
         slot_count += span->carved_count;
     }
@@ -151,6 +153,7 @@ struct audit audit_pool(struct bp_pool *pool)
     CHECK(&audit, dirty_bytes <= budget->footprint_limit_bytes, "footprint %zu above the limit", dirty_bytes);
     size_t known_count = audit.live_count + audit.cached_count + audit.clean_count;
     size_t known_bytes = audit.live_bytes + audit.cached_bytes + audit.clean_bytes;
+    slot_count -= gone_count;
     audit.lost_count = slot_count - known_count;
     audit.lost_bytes = dirty_bytes - known_bytes;
     CHECK(&audit, known_count <= slot_count && audit.lost_count <= tainted_count,

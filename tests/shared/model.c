@@ -444,6 +444,8 @@ static void do_rare(void)
         bp_arena_shrink(&model.pool.arena);
     else if (what == 17)
         bp_pool_lock_down(&model.pool);
+    else if (what == 18)
+        (void)bp_pool_cede(&model.pool);
 }
 
 static void step(void)

@@ -816,6 +816,50 @@ Test(arena, shrunk_it_keeps_the_slots_it_handed_out_and_nothing_else)
     cr_assert_leq(fake_os.mapped_bytes, 2 * BP_MIB);
 }
 
+Test(arena, ceded_it_keeps_what_is_in_use_and_nothing_else)
+{
+    struct bp_slot *live = take_dirty(CLASS_1M, 70 * page);
+    struct bp_slot *late = take_dirty(CLASS_64M + 1, 300 * page);
+    struct bp_slot *clean = take_dirty(CLASS_64M, 5 * page);
+    bp_slot_set_block(live, live->home, 60 * page);
+    bp_slot_set_block(late, late->home, 290 * page);
+    check_size(bp_arena_purge(&arena, clean, 0), 5 * page);
+    bp_arena_put(&arena, clean);
+    bp_arena_shrink(&arena);
+    size_t spare_bytes = bp_arena_spare_bytes(&arena);
+    cr_assert_geq(spare_bytes, bp_class_stride_bytes(CLASS_64M));
+
+    bp_arena_cede_clean(&arena);
+    cr_assert(bp_arena_is_hole(&arena, clean->home));
+    cr_assert_null(bp_arena_take(&arena, 0, CLASS_64M), "never used again");
+    bp_arena_cede_unused(&arena);
+    cr_assert_leq(fake_os.mapped_bytes, 370 * page + 2 * BP_MIB);
+    cr_assert_leq(bp_arena_spare_bytes(&arena), 2 * page);
+    struct bp_slot *slots[] = {live, late};
+    for (size_t i = 0; i < LENGTH(slots); i++) {
+        char *base = bp_slot_base(&arena, slots[i]);
+        cr_assert_eq(base[slots[i]->dirty_bytes - 1], 0x55);
+        cr_assert_not(bp_arena_is_hole(&arena, slots[i]->home));
+        cr_assert(bp_arena_is_hole(&arena, base + slots[i]->dirty_bytes));
+        cr_assert_eq(bp_arena_extend(&arena, slots[i], slots[i]->dirty_bytes + page), -ENOMEM);
+    }
+    cr_assert(bp_arena_is_hole(&arena, bp_slot_base(&arena, late) - 1) || bp_slot_reach_bytes(&arena, late) ==
+              bp_class_stride_bytes(late->class_index));
+    cr_assert_neq(bp_arena_move(&arena, live, late, 64 * page), 0);
+
+    check_size(bp_arena_purge(&arena, live, 10 * page), 60 * page);
+    cr_assert(bp_arena_is_hole(&arena, bp_slot_base(&arena, live) + 10 * page));
+    bp_slot_clear_block(live);
+    bp_slot_clear_block(late);
+    check_size(bp_arena_purge(&arena, live, 0), 10 * page);
+    cr_assert(bp_arena_renew(&arena, late), "as it is gone");
+    bp_arena_put(&arena, live);
+    cr_assert_null(bp_arena_take(&arena, 0, CLASS_1M));
+    check_size(budget.footprint_bytes, 0);
+    check_size(bp_arena_spare_bytes(&arena), 0);
+    cr_assert_leq(fake_os.mapped_bytes, 2 * BP_MIB);
+}
+
 /* --- pins --------------------------------------------------------------------------------------------------------- */
 
 static void make_pinning_arena(void)

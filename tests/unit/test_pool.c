@@ -1269,6 +1269,84 @@ Test(pool, locked_down_it_makes_accessible_only_what_is_asked_for)
     check_audit(0);
 }
 
+/* Leaves so much address space to this process, of what it does not use yet. */
+static void limit_address_space(size_t bytes)
+{
+    struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+    cr_assert_eq(getrlimit(RLIMIT_AS, &limit), 0);
+    char statm[64];
+    cr_assert_gt(bp_os_read_file("/proc/self/statm", statm, sizeof statm), 0);
+    limit.rlim_cur = strtoul(statm, NULL, 10) * bp_os_page_bytes() + bytes;
+    cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+}
+
+Test(pool, it_makes_way_only_where_that_can_help)
+{
+    release(allocate(300000));
+    cr_assert_not(bp_pool_make_way(&pool, 300000), "the address space is not limited");
+    limit_address_space(BP_MIB);
+    cr_assert_not(bp_pool_make_way(&pool, SIZE_MAX));
+    cr_assert_not(bp_pool_make_way(&pool, SIZE_MAX / 2));
+    check_size(pool.arena.ceded_bytes, 0);
+    cr_assert_not_null(allocate(20 * BP_MIB));
+    cr_assert(bp_pool_make_way(&pool, 300000));
+    cr_assert_geq(pool.arena.ceded_bytes, pool.arena.reservation_bytes / 2);
+}
+
+Test(pool, it_gives_up_what_was_never_used_before_what_is_warm)
+{
+    char *block = allocate(300000);
+    stamp(block, 0, 300000, 1);
+    release(allocate(20 * BP_MIB));
+    limit_address_space(BP_MIB);
+    cr_assert(bp_pool_make_way(&pool, 10 * BP_MIB));
+    cr_assert_geq(pool.budget.cached_bytes, 20 * BP_MIB, "what is warm stays");
+    cr_assert_not_null(mmap(NULL, 10 * BP_MIB, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+
+    size_t ceded_bytes = pool.arena.ceded_bytes;
+    limit_address_space(BP_MIB);
+    cr_assert(bp_pool_make_way(&pool, 10 * BP_MIB));
+    cr_assert_geq(pool.arena.ceded_bytes, ceded_bytes + 32 * BP_MIB);
+    cr_assert_neq(mmap(NULL, 10 * BP_MIB, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), MAP_FAILED);
+    check_audit(1);
+    cr_assert(stamp_holds(block, 0, 300000, 1));
+    for (int i = 0; i < 3; i++)
+        cr_assert_not(bp_pool_make_way(&pool, BP_MIB), "there is no more");
+
+    char *grown = bp_pool_realloc(&pool, block, 500000);
+    cr_assert_null(grown, "there is nowhere to grow to");
+    cr_assert(stamp_holds(block, 0, 300000, 1));
+    ceded_bytes = pool.arena.ceded_bytes;
+    release(block);
+    check_audit(0);
+    (void)bp_pool_make_way(&pool, BP_MIB); /* unless the free did it */
+    cr_assert_geq(pool.arena.ceded_bytes, ceded_bytes + 300000);
+    check_size(pool.budget.footprint_bytes, 0);
+}
+
+Test(pool, blocks_of_slots_that_were_ceded_come_and_go)
+{
+    char *blocks[LENGTH(some_sizes)];
+    for (size_t i = 0; i < LENGTH(some_sizes); i++) {
+        blocks[i] = allocate(some_sizes[i]);
+        if (blocks[i])
+            stamp(blocks[i], 0, some_sizes[i], i);
+    }
+    cr_assert_gt(bp_pool_cede(&pool), 0);
+    for (size_t i = 0; i < LENGTH(some_sizes); i++) {
+        if (!blocks[i])
+            continue;
+        cr_assert(stamp_holds(blocks[i], 0, some_sizes[i], i));
+        release(blocks[i]);
+        blocks[i] = allocate(some_sizes[i]); /* of what is in its thread's cache, or none */
+        if (blocks[i])
+            release(blocks[i]);
+    }
+    check_audit(0);
+    (void)bp_pool_cede(&pool);
+    check_size(pool.budget.footprint_bytes, 0);
+}
+
 /* What the kernel has of the arena that can be written to. */
 static size_t writable_bytes(void)
 {
