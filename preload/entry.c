@@ -27,7 +27,12 @@ BP_ALWAYS_INLINE bool is_small(size_t size)
 /* The pool for a request that the hit path did not serve. NULL: forward. */
 static struct bp_pool *pool_to_ask(void)
 {
-    return BP_UNLIKELY(bp_devices_look()) ? NULL : bp_process_pool_get();
+    if (BP_UNLIKELY(bp_devices_look()))
+        return NULL;
+    struct bp_pool *pool = bp_process_pool_get();
+    if (pool && BP_UNLIKELY(pool->arena.is_limited))
+        bp_ticker_mind();
+    return pool;
 }
 
 /* A large request that the hit path did not serve; NULL when the pool cannot. */

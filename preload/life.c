@@ -180,6 +180,8 @@ __attribute__((constructor)) static void start(void)
         if (options->prefill[0] != '\0' || options->scrub != BP_SCRUB_OFF || options->harden != 0)
             (void)bp_process_pool_get();
         struct bp_pool *pool = bp_process_pool_peek();
+        if (pool && pool->arena.is_limited)
+            bp_ticker_mind();
         if (pool && bp_load_relaxed(&pool->budget.cached_bytes) > 0)
             bp_ticker_arm();
         if (options->stats_signal[0] != '\0')

@@ -19,6 +19,7 @@
 #include "entry.h"
 #include "os.h"
 #include "process.h"
+#include "ticker.h"
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -37,6 +38,7 @@ static void before_limit(__rlimit_resource_t resource, const struct rlimit64 *li
         bp_arena_shrink(&pool->arena);
         /* The limit may be below what is used, as slots take more than blocks: nothing can be mapped again then. */
         bp_store_relaxed(&pool->arena.can_move, false);
+        bp_ticker_mind();
     }
     if (resource == RLIMIT_DATA) {
         (void)bp_pool_trim(pool);

@@ -15,6 +15,7 @@
  */
 /* With it the C library's header gives one of the two names of mmap to the other. */
 #undef _FILE_OFFSET_BITS
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/userfaultfd.h>
@@ -28,6 +29,7 @@
 
 #include "entry.h"
 #include "process.h"
+#include "ticker.h"
 
 #ifndef SHM_REMAP
 #define SHM_REMAP 040000
@@ -254,14 +256,23 @@ BP_EXPORT int munmap(void *address, size_t bytes)
     return next ? next(address, bytes) : (int)syscall(SYS_munmap, address, bytes);
 }
 
-BP_EXPORT void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset)
+static void *map(void *address, size_t bytes, int protection, int flags, int fd, off_t offset)
 {
-    if ((flags & MAP_FIXED) != 0)
-        taint(address, bytes);
     GET_NEXT(mmap);
     return next ? next(address, bytes, protection, flags, fd, offset)
                 // NOLINTNEXTLINE(performance-no-int-to-ptr)
                 : (void *)syscall(SYS_mmap, address, bytes, protection, flags, fd, offset);
+}
+
+/* Tried once more where the address space is limited. The C library's own, such as stacks of threads, are not seen. */
+BP_EXPORT void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+    if ((flags & MAP_FIXED) != 0)
+        taint(address, bytes);
+    void *mapped = map(address, bytes, protection, flags, fd, offset);
+    if (BP_UNLIKELY(mapped == MAP_FAILED) && errno == ENOMEM && bp_ticker_make_way(bytes))
+        mapped = map(address, bytes, protection, flags, fd, offset);
+    return mapped;
 }
 
 BP_EXPORT void *mmap64(void *address, size_t bytes, int protection, int flags, int fd, off64_t offset)
