@@ -17,6 +17,7 @@
 #include "devices.h"
 #include "os.h"
 #include "process.h"
+#include "retry.h"
 #include "ticker.h"
 
 BP_ALWAYS_INLINE bool is_small(size_t size)
@@ -30,8 +31,8 @@ static struct bp_pool *pool_to_ask(void)
     if (BP_UNLIKELY(bp_devices_look()))
         return NULL;
     struct bp_pool *pool = bp_process_pool_get();
-    if (pool && BP_UNLIKELY(pool->arena.is_limited))
-        bp_ticker_mind();
+    if (pool && BP_UNLIKELY(pool->arena.is_limited) && !bp_retry_is_on())
+        bp_ticker_start_retrying();
     return pool;
 }
 

@@ -181,7 +181,7 @@ __attribute__((constructor)) static void start(void)
             (void)bp_process_pool_get();
         struct bp_pool *pool = bp_process_pool_peek();
         if (pool && pool->arena.is_limited)
-            bp_ticker_mind();
+            bp_ticker_start_retrying();
         if (pool && bp_load_relaxed(&pool->budget.cached_bytes) > 0)
             bp_ticker_arm();
         if (options->stats_signal[0] != '\0')

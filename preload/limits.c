@@ -38,7 +38,7 @@ static void before_limit(__rlimit_resource_t resource, const struct rlimit64 *li
         bp_arena_shrink(&pool->arena);
         /* The limit may be below what is used, as slots take more than blocks: nothing can be mapped again then. */
         bp_store_relaxed(&pool->arena.can_move, false);
-        bp_ticker_mind();
+        bp_ticker_start_retrying();
     }
     if (resource == RLIMIT_DATA) {
         (void)bp_pool_trim(pool);

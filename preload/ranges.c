@@ -29,7 +29,7 @@
 
 #include "entry.h"
 #include "process.h"
-#include "ticker.h"
+#include "retry.h"
 
 #ifndef SHM_REMAP
 #define SHM_REMAP 040000
@@ -270,7 +270,7 @@ BP_EXPORT void *mmap(void *address, size_t bytes, int protection, int flags, int
     if ((flags & MAP_FIXED) != 0)
         taint(address, bytes);
     void *mapped = map(address, bytes, protection, flags, fd, offset);
-    if (BP_UNLIKELY(mapped == MAP_FAILED) && errno == ENOMEM && bp_ticker_make_way(bytes))
+    if (BP_UNLIKELY(mapped == MAP_FAILED) && errno == ENOMEM && bp_retry_make_way(bytes))
         mapped = map(address, bytes, protection, flags, fd, offset);
     return mapped;
 }

@@ -11,6 +11,7 @@
 #include "out.h"
 #include "process.h"
 #include "real.h"
+#include "retry.h"
 #include "watch.h"
 
 enum {
@@ -21,14 +22,12 @@ enum {
 };
 
 _Atomic(bool) bp_ticker_armed;
-_Atomic(bool) bp_ticker_minds;
 static BP_THREAD_LOCAL unsigned calls_left = 1;
 
 /* Of the table of the underlying allocator the functions that a program calls most, in the ways that are ours. */
 static const struct bp_real ticking;
 static const struct bp_real answering;
-/* And what is there when neither is wanted, but a request that fails must be tried again: see bp_ticker_mind(). */
-static const struct bp_real minding;
+static const struct bp_real retrying; /* neither is wanted */
 
 static bool has_to_tick(void)
 {
@@ -47,7 +46,7 @@ static const struct bp_real *calls_for_now(void)
         return &answering;
     if (bp_load_relaxed(&bp_ticker_armed))
         return &ticking;
-    return bp_load_relaxed(&bp_ticker_minds) ? &minding : &bp_real_underlying;
+    return bp_retry_is_on() ? &retrying : &bp_real_underlying;
 }
 
 /*
@@ -93,158 +92,47 @@ static void count_down(void)
         look_at_clock();
 }
 
-/* --- calls that fail ---------------------------------------------------------------------------------------------- */
-
-/* So often at most is a request tried again, as others may take what was given back for it. */
-enum { TRIES_MAX = 4 };
-
-bool bp_ticker_make_way(size_t bytes)
-{
-    return bp_load_relaxed(&bp_ticker_minds) && bp_pool_make_way(&bp_process_pool, bytes);
-}
-
-/* A reason to try a request once more, after so many tries. The first needs none: another thread may have made way. */
-static bool is_tried_again(size_t size, int tries)
-{
-    if (!bp_load_relaxed(&bp_ticker_minds) || tries == TRIES_MAX)
-        return false;
-    return bp_ticker_make_way(size) || tries == 0;
-}
-
-BP_COLD static void *malloc_again(size_t size)
-{
-    void *p = NULL;
-    for (int tries = 0; !p && is_tried_again(size, tries); tries++)
-        p = bp_real_underlying.malloc(size);
-    return p;
-}
-
-BP_COLD static void *calloc_again(size_t count, size_t size)
-{
-    size_t bytes;
-    void *p = NULL;
-    if (__builtin_mul_overflow(count, size, &bytes))
-        return NULL;
-    for (int tries = 0; !p && is_tried_again(bytes, tries); tries++)
-        p = bp_real_underlying.calloc(count, size);
-    return p;
-}
-
-/*
- * The block is still there: a size of 0, of which NULL says that it was freed, does not come here. There must be room
- * for as much as it is to grow at the least, as it may be moved without being copied.
- */
-BP_COLD static void *realloc_again(void *p, size_t size)
-{
-    size_t usable = p && bp_real_underlying.measures ? bp_real_underlying.malloc_usable_size(p) : 0;
-    size_t bytes = size - bp_min(size, usable);
-    void *moved = NULL;
-    for (int tries = 0; !moved && is_tried_again(bytes, tries); tries++)
-        moved = bp_real_underlying.realloc(p, size);
-    return moved;
-}
-
-static void *minding_malloc(size_t size)
-{
-    void *p = bp_real_underlying.malloc(size);
-    return BP_LIKELY(p != NULL) ? p : malloc_again(size);
-}
-
-static void *minding_calloc(size_t count, size_t size)
-{
-    void *p = bp_real_underlying.calloc(count, size);
-    return BP_LIKELY(p != NULL) ? p : calloc_again(count, size);
-}
-
-static void *minding_realloc(void *p, size_t size)
-{
-    void *moved = bp_real_underlying.realloc(p, size);
-    return BP_LIKELY(moved != NULL || size == 0) ? moved : realloc_again(p, size);
-}
-
-static void *minding_memalign(size_t align, size_t size)
-{
-    void *p = bp_real_underlying.memalign(align, size);
-    for (int tries = 0; BP_UNLIKELY(!p) && is_tried_again(size, tries); tries++)
-        p = bp_real_underlying.memalign(align, size);
-    return p;
-}
-
-static void *minding_aligned_alloc(size_t align, size_t size)
-{
-    void *p = bp_real_underlying.aligned_alloc(align, size);
-    for (int tries = 0; BP_UNLIKELY(!p) && is_tried_again(size, tries); tries++)
-        p = bp_real_underlying.aligned_alloc(align, size);
-    return p;
-}
-
-static int minding_posix_memalign(void **ret_p, size_t align, size_t size)
-{
-    int error = bp_real_underlying.posix_memalign(ret_p, align, size);
-    for (int tries = 0; BP_UNLIKELY(error == ENOMEM) && is_tried_again(size, tries); tries++)
-        error = bp_real_underlying.posix_memalign(ret_p, align, size);
-    return error;
-}
-
-static const struct bp_real minding = {.malloc = minding_malloc,
-                                       .calloc = minding_calloc,
-                                       .realloc = minding_realloc,
-                                       .memalign = minding_memalign,
-                                       .aligned_alloc = minding_aligned_alloc,
-                                       .posix_memalign = minding_posix_memalign};
-
-/* These are called too rarely to tick; once they mind they always do, so that nothing need be looked at again. */
-void bp_ticker_start_minding(void)
-{
-    int saved_errno = errno;
-    if (bp_real_is_found()) {
-        bp_store_relaxed(&bp_ticker_minds, true);
-        __atomic_store_n(&bp_real.memalign, minding.memalign, __ATOMIC_RELAXED);
-        __atomic_store_n(&bp_real.aligned_alloc, minding.aligned_alloc, __ATOMIC_RELAXED);
-        __atomic_store_n(&bp_real.posix_memalign, minding.posix_memalign, __ATOMIC_RELAXED);
-        set_calls();
-    }
-    errno = saved_errno;
-}
-
-/* ------------------------------------------------------------------------------------------------------------------ */
-
 static void *ticking_malloc(size_t size)
 {
     count_down();
-    return minding_malloc(size);
+    return bp_retry_malloc(size);
 }
 
 static void *ticking_calloc(size_t count, size_t size)
 {
     count_down();
-    return minding_calloc(count, size);
+    return bp_retry_calloc(count, size);
 }
 
 static void *ticking_realloc(void *p, size_t size)
 {
     count_down();
-    return minding_realloc(p, size);
+    return bp_retry_realloc(p, size);
 }
 
+static const struct bp_real retrying = {
+    .malloc = bp_retry_malloc,
+    .calloc = bp_retry_calloc,
+    .realloc = bp_retry_realloc,
+};
 static const struct bp_real ticking = {.malloc = ticking_malloc, .calloc = ticking_calloc, .realloc = ticking_realloc};
 
 static void *answering_malloc(size_t size)
 {
     bp_ticker_answer_now();
-    return minding_malloc(size);
+    return bp_retry_malloc(size);
 }
 
 static void *answering_calloc(size_t count, size_t size)
 {
     bp_ticker_answer_now();
-    return minding_calloc(count, size);
+    return bp_retry_calloc(count, size);
 }
 
 static void *answering_realloc(void *p, size_t size)
 {
     bp_ticker_answer_now();
-    return minding_realloc(p, size);
+    return bp_retry_realloc(p, size);
 }
 
 static const struct bp_real answering = {
@@ -321,6 +209,14 @@ void bp_ticker_hurry(void)
 {
     if (bp_real_underlying.malloc)
         set_calls();
+}
+
+void bp_ticker_start_retrying(void)
+{
+    int saved_errno = errno;
+    if (bp_retry_start())
+        set_calls();
+    errno = saved_errno;
 }
 
 void bp_ticker_start(void)

@@ -12,24 +12,17 @@
  *        sleep.
  * Asked: when somebody asks for a report (dump.h), the next request of any thread answers: the table holds others for
  *        that, too, and the hit path is left alone by all until it is done.
- * Minds: where the address space is limited (ulimit -v), a request that the underlying allocator refuses for want of it
- *        is tried again after the pool has made way. The table holds others for that, and a small request costs one
- *        call more.
- * Layer: P2. May use dump, process, real and all of src/.
+ * Layer: P2. May use dump, process, real, retry and all of src/.
  * Fork:  bp_ticker_after_fork() in the child; the thread starts again when there is something to do.
  */
 #include "dump.h"
 
 extern BP_HIDDEN _Atomic(bool) bp_ticker_armed;
-extern BP_HIDDEN _Atomic(bool) bp_ticker_minds;
 
 BP_COLD void bp_ticker_start(void);
-BP_COLD void bp_ticker_start_minding(void);
 /* Lets the next request see what was asked of dump, or no longer is. For signal handlers. */
 void bp_ticker_hurry(void);
 BP_COLD void bp_ticker_answer_now(void);
-/* After a request of the kernel failed: true if it is worth trying again. */
-bool bp_ticker_make_way(size_t bytes);
 void bp_ticker_after_fork(void);
 
 /* At a safe point: no lock of ours is held, and no operation on a thread's cache is under way. */
@@ -39,12 +32,8 @@ BP_ALWAYS_INLINE void bp_ticker_answer(void)
         bp_ticker_answer_now();
 }
 
-/* There is a pool, and the program's address space is limited. */
-BP_ALWAYS_INLINE void bp_ticker_mind(void)
-{
-    if (BP_UNLIKELY(!bp_load_relaxed(&bp_ticker_minds)))
-        bp_ticker_start_minding();
-}
+/* There is a pool, and the program's address space is limited: requests that fail are tried again (retry.h). */
+BP_COLD void bp_ticker_start_retrying(void);
 
 /* After an operation that may have left something cached, or much unused. */
 BP_ALWAYS_INLINE void bp_ticker_arm(void)
