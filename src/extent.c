@@ -215,7 +215,7 @@ bool bp_arena_renew(struct bp_arena *arena, struct bp_slot *slot)
 {
     BP_ASSERT(slot->live == NULL);
     if (BP_UNLIKELY(slot->ceded)) {
-        (void)bp_arena_purge(arena, slot, 0);
+        cut(arena, slot, 0);
         return true;
     }
     if (!guard_all(arena, slot) &&

@@ -348,12 +348,12 @@ bool bp_os_moves_across(void)
 {
     size_t page_bytes = bp_os_page_bytes();
     int saved_errno = errno;
-    void *place = (void *)((uintptr_t)&saved_errno / 2 & ~(page_bytes - 1));
+    uintptr_t place = (uintptr_t)&saved_errno / 2 & ~(page_bytes - 1);
     long mapped = bp_os_result(syscall(SYS_mmap, place, 8 * page_bytes, PROT_READ | PROT_WRITE,
                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0L), saved_errno);
     if (mapped < 0 && mapped > -4096)
         return false;
-    char *memory = (char *)mapped;
+    char *memory = (char *)mapped; // NOLINT(performance-no-int-to-ptr)
     memory[0] = memory[6 * page_bytes] = 1;
     bool across = bp_os.move(memory + 6 * page_bytes, memory + page_bytes, page_bytes) == 0 &&
                   bp_os.move(memory, memory + 3 * page_bytes, 2 * page_bytes) == 0;
